@@ -1,0 +1,122 @@
+"""The recorded half of a run: a tape of market events, and the markets that it speaks of.
+
+Both are immutable and shared by every run. A tape is validated once, when it is made; the kernels
+then trust it. The facts of a session (where it came from, how it ended) are for reports: no
+strategy, kernel or observation reads them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from .errors import TapeError
+from .schema import TAPE_DTYPE
+from .specs import Market
+
+
+class Tape:
+    """Market events in exchange order.
+
+    rows: array of TAPE_DTYPE, shape (events,), read-only. A burst is a maximal run of adjacent
+    rows of one market with one ts: it is atomic, nobody decides within it.
+    """
+
+    __slots__ = ("_digest", "rows")
+
+    def __init__(self, rows: np.ndarray, *, digest: str | None = None):
+        if rows.dtype != TAPE_DTYPE or rows.ndim != 1:
+            raise TapeError(f"tape: rows are {rows.dtype} of shape {rows.shape}, not TAPE_DTYPE (n,)")
+        view = np.ascontiguousarray(rows).view(np.ndarray)
+        view.flags.writeable = False
+        self.rows = view
+        self._digest = digest
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the row bytes, in hex."""
+        if self._digest is None:
+            self._digest = hashlib.sha256(self.rows.data).hexdigest()
+        return self._digest
+
+
+class Session:
+    """One recorded stretch of one or more markets: tape, market specs and facts about it.
+
+    source: how to get the session again: {"path": ...} or {"generator": ..., "seed": ...}; goes
+    into journal headers. facts: what reports may say; nothing that decides may read it.
+    reopen: a function and its arguments that make the session again in another process: what a
+    pickle holds instead of the tape. Copies return the session itself.
+    """
+
+    __slots__ = ("_index", "_reopen", "facts", "markets", "name", "source", "tape")
+
+    def __init__(
+        self,
+        tape: Tape,
+        markets: tuple[Market, ...],
+        *,
+        name: str,
+        source: Mapping[str, Any] | None = None,
+        facts: Mapping[str, Any] | None = None,
+        reopen: tuple[Callable[..., Session], tuple[Any, ...]] | None = None,
+    ):
+        self.tape = tape
+        self.markets = tuple(markets)
+        self.name = name
+        self.source: Mapping[str, Any] = MappingProxyType(dict(source or {}))
+        self.facts: Mapping[str, Any] = MappingProxyType(dict(facts or {}))
+        self._reopen = reopen
+        self._index = {market.ticker: index for index, market in enumerate(self.markets)}
+        if len(self._index) != len(self.markets) or not self.markets:
+            raise TapeError(f"session {name}: needs at least one market, each ticker once")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the markets and the tape digest, in hex."""
+        hasher = hashlib.sha256()
+        for market in self.markets:
+            hasher.update(f"{market.ticker}\0{market.tick}\0".encode())
+        hasher.update(self.tape.digest.encode())
+        return hasher.hexdigest()
+
+    @property
+    def start(self) -> int:
+        """ts of the first row, ns."""
+        return int(self.tape.rows["ts"][0]) if len(self.tape) else 0
+
+    @property
+    def end(self) -> int:
+        """ts of the last row, ns."""
+        return int(self.tape.rows["ts"][-1]) if len(self.tape) else 0
+
+    def market_index(self, market: str | int) -> int:
+        """Return the index of a ticker (or check an index). Raises KeyError for a stranger."""
+        if isinstance(market, str):
+            if market not in self._index:
+                raise KeyError(f"market {market!r} is not in session {self.name}")
+            return self._index[market]
+        if not 0 <= market < len(self.markets):
+            raise KeyError(f"market {market} is not in session {self.name}")
+        return int(market)
+
+    def __copy__(self) -> Session:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Session:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._reopen is None:
+            raise TypeError(f"session {self.name} is in memory only: save it before pickling it")
+        return self._reopen
+
+    def __repr__(self) -> str:
+        return f"Session({self.name!r}, markets={len(self.markets)}, events={len(self.tape)})"
