@@ -1,0 +1,1 @@
+"""Benchmarks that check their answers: `foldbook bench`, and at toy size in the test suite."""

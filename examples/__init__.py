@@ -1,0 +1,1 @@
+"""Strategies and projections to read, copy and run; each `.py` prints exactly its `.out`."""
