@@ -1,0 +1,120 @@
+"""The lifecycle table: what it allows, and that journals which break a rule are named."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from foldbook.engine.errors import JournalError
+from foldbook.engine.lifecycle import TRANSITIONS, OrderState, check_journal, next_state
+from foldbook.engine.schema import JOURNAL_DTYPE, CauseKind, JournalKind
+
+K = JournalKind
+OPEN = (OrderState.RESTING, OrderState.PARTLY_FILLED)
+
+
+def journal(*steps):
+    """Return rows of market 0, order 1, from (kind, qty, left) triples."""
+    rows = np.zeros(len(steps), JOURNAL_DTYPE)
+    for number, (kind, qty, left) in enumerate(steps):
+        rows[number]["kind"], rows[number]["qty"], rows[number]["left"] = kind, qty, left
+    rows["order"] = 1
+    rows["row"] = np.arange(len(steps))
+    return rows
+
+
+LIFE = ((K.SUBMITTED, 10, 0), (K.ACCEPTED, 10, 10), (K.FILL, 4, 6), (K.CANCEL_REQUESTED, 10, 6),
+        (K.CANCELED, 6, 0), (K.CANCEL_REQUESTED, 0, 0), (K.CANCEL_REJECTED, 0, 0))
+
+
+def test_a_life():
+    """An order is submitted, accepted, partly filled, canceled, and canceled twice in vain."""
+    assert check_journal(journal(*LIFE)) == {(0, 1): OrderState.CANCELED}
+    assert check_journal(journal(*LIFE[:3])) == {(0, 1): OrderState.PARTLY_FILLED}
+    assert check_journal(journal(*LIFE[:2], (K.FILL, 10, 0))) == {(0, 1): OrderState.FILLED}
+
+
+def test_every_kind_of_an_order_is_in_the_table():
+    """Only settlements and moved cash concern no order, and every state can be reached."""
+    assert {kind for _, kind in TRANSITIONS} == set(K) - {K.SETTLED, K.CASH_MOVED}
+    assert {*TRANSITIONS.values(), OrderState.FILLED} == set(OrderState)
+
+
+@pytest.mark.parametrize("state", OrderState, ids=lambda state: state.name)
+def test_ended_orders_stay_ended(state):
+    """No row leads out of an end state; what is open can fill, and only that."""
+    after = {next_to for (before, _), next_to in TRANSITIONS.items() if before is state}
+    ended = not state.is_open and state is not OrderState.SUBMITTED
+    assert (after == {state}) == ended
+    assert ((state, K.FILL) in TRANSITIONS) == state.is_open == (state in OPEN)
+
+
+def test_next_state_names_the_wrong_step():
+    """The error says what may not happen to what."""
+    with pytest.raises(JournalError, match="FILL of a CANCELED order"):
+        next_state(OrderState.CANCELED, K.FILL, 1)
+    with pytest.raises(JournalError, match="FILL of an order that was never submitted"):
+        next_state(None, K.FILL, 1)
+
+
+@given(st.data())
+def test_walks_of_the_table_are_journals(data):
+    """Every walk along the table, with what is left counted, is a journal without a fault; one
+    that lacks its submission or acceptance, with rows after that, is not."""
+    state, left, steps = None, 0, []
+    for _ in range(data.draw(st.integers(1, 12))):
+        kind = data.draw(st.sampled_from(sorted(k for before, k in TRANSITIONS if before is state)))
+        qty, left = data.draw(step(K(kind), left))
+        steps.append((kind, qty, left))
+        state = next_state(state, K(kind), left)
+    assert check_journal(journal(*steps)) == {(0, 1): state}
+    for dropped, (kind, _, _) in enumerate(steps[:-1]):
+        if kind in (K.SUBMITTED, K.ACCEPTED):
+            with pytest.raises(JournalError):
+                check_journal(journal(*steps[:dropped], *steps[dropped + 1 :]))
+
+
+def step(kind, left):
+    """Draw (qty, left) of a row of `kind` where `left` is open."""
+    size = st.integers(1, 100)
+    if kind is K.ACCEPTED:
+        return size.map(lambda qty: (qty, qty))
+    if kind is K.FILL:
+        return st.integers(1, left).map(lambda qty: (qty, left - qty))
+    if kind is K.AMENDED:
+        return size.map(lambda more: (more, more))
+    if kind in (K.CANCELED, K.EXPIRED):
+        return st.just((left, 0))
+    return size.map(lambda qty: (qty, left))
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "value", "text"),
+    [
+        (2, "kind", K.SUBMITTED, r"journal row 2 \(order 1\): SUBMITTED of a RESTING order"),
+        (2, "kind", 99, "there is no kind 99"),
+        (2, "left", 7, "row 2 .*: FILL leaves 7 open, and should leave 6"),
+        (4, "qty", 5, "row 4 .*: CANCELED 5, where 6 was open"),
+        (3, "ts", -1, "row 3 .*: ts -1 is before 0"),
+        (3, "row", 4, "row 3 .*: it is row 4 of its market, and should be 3"),
+        (3, "order", 2, r"row 3 \(order 2\): CANCEL_REQUESTED of an order that was never"),
+    ],
+)
+def test_a_wrong_row_is_named(row, column, value, text):
+    """The error says which row breaks which rule."""
+    rows = journal(*LIFE)
+    rows[row][column] = value
+    with pytest.raises(JournalError, match=text):
+        check_journal(rows)
+
+
+@pytest.mark.parametrize(("market", "cause_row"), [(0, 4), (0, 5), (0, -1), (1, 0)])
+def test_causes_precede_their_effects(market, cause_row):
+    """A row caused by itself, by a later row or by a row of a market without rows is refused."""
+    rows = journal(*LIFE)
+    rows["cause_kind"][4] = CauseKind.JOURNAL
+    rows["cause_market"][4], rows["cause_row"][4] = 0, 3
+    check_journal(rows)
+    rows["cause_market"][4], rows["cause_row"][4] = market, cause_row
+    with pytest.raises(JournalError, match="journal row 4 .*does not precede it"):
+        check_journal(rows)
