@@ -104,7 +104,7 @@ def test_columns_of_no_field_are_zero(kind):
 
 def test_json_is_readable():
     """A user sees the ticker of the market, and enums by their numbers."""
-    trade = events.Trade(ts=5, recv=6, market="SECOND", side=Side.SELL, price=4800, qty=100, flags=0)
+    trade = events.Trade(5, 6, "SECOND", side=Side.SELL, price=4800, qty=100, flags=0)
     assert events.to_json(trade) == (
         b'{"kind":"TRADE","ts":5,"recv":6,"market":"SECOND","side":1,"price":4800,"qty":100,'
         b'"flags":0}'
