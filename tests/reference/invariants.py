@@ -1,0 +1,244 @@
+"""What must hold after every burst and every command of a reference simulation (design 9).
+
+Everything here is recomputed from the tape, the journal and the orders, by other formulas than
+the simulation's where there are any. A failure prints the seed and the internals.
+"""
+
+from __future__ import annotations
+
+import pprint
+from collections import defaultdict
+from itertools import accumulate
+
+from foldbook.engine.schema import (
+    NO_MARKET,
+    CauseKind,
+    JournalKind,
+    Liquidity,
+    Mark,
+    MarketStatus,
+    OrderFlag,
+    Side,
+    TapeKind,
+)
+from foldbook.engine.units import PRICE_ONE
+
+from .simulation import MarketState, Order, ReferenceSimulation, matches
+
+ENDINGS = (JournalKind.CANCELED, JournalKind.EXPIRED)
+
+
+class InvariantError(AssertionError):
+    """An invariant does not hold; the text has the seed and the internals."""
+
+
+def check(reference: ReferenceSimulation, *, seed: int | None = None) -> None:
+    """Check every invariant over the whole history of `reference`. Raises InvariantError."""
+    watch = Watch(seed=seed)
+    watch.from_the_start = False
+    watch(reference)
+
+
+class Watch:
+    """An observer of a ReferenceSimulation that checks it after each step.
+
+    Reads each journal row once; checks the markets that the step touched, and everything every
+    `full_every` steps.
+    """
+
+    def __init__(self, *, seed: int | None = None, full_every: int = 100):
+        self.seed = seed
+        self.full_every = full_every
+        self.from_the_start = True
+        self.steps = 0
+        self.rows_seen = 0
+        self.tape_seen = 0
+        self.place = 0
+        self.cash = 0
+        self.fees = 0
+        self.reserved = 0
+        self.peak = 0
+        self.drawdown = 0
+        self.position: dict[int, int] = defaultdict(int)
+        self.filled: dict[tuple[int, int], int] = defaultdict(int)
+        self.row_index: dict[tuple[int, int], int] = {}
+        self.tape_index: dict[int, list[int]] = defaultdict(list)
+        self.claimed: dict[tuple[int, int], int] = defaultdict(int)
+
+    def __call__(self, reference: ReferenceSimulation) -> None:
+        """Check what the last step did. Raises InvariantError."""
+        try:
+            self._check(reference)
+        except AssertionError as error:
+            raise InvariantError(f"{error}\n{dump(reference, self.seed)}") from error
+
+    def _check(self, reference: ReferenceSimulation) -> None:
+        touched = set()
+        while self.tape_seen < reference.applied:
+            market = reference.tape[self.tape_seen].market
+            self.tape_index[market].append(self.tape_seen)
+            self.tape_seen += 1
+            touched.add(market)
+        while self.rows_seen < len(reference.journal):
+            self._check_row(reference, self.rows_seen)
+            touched.add(reference.journal[self.rows_seen]["market"])
+            self.rows_seen += 1
+        if self.steps % self.full_every == 0:
+            touched.update(range(len(reference.markets)))
+            for state in reference.markets:
+                for order in state.issued:
+                    _check_order(order, self.filled[state.index, order.number])
+        self.steps += 1
+        for index in touched - {NO_MARKET}:
+            self._check_market(reference.markets[index])
+            _check_value(reference, reference.markets[index])
+        self._check_account(reference)
+
+    def _check_row(self, reference: ReferenceSimulation, index: int) -> None:
+        row = reference.journal[index]
+        place = reference._places[index]
+        market, kind = row["market"], row["kind"]
+        where = f"journal row {index}"
+        assert self.place <= place <= reference.applied, f"{where}: place {place} goes backwards"
+        assert index == 0 or reference.journal[index - 1]["ts"] <= row["ts"], f"{where}: ts"
+        assert (market, row["row"]) not in self.row_index, f"{where}: row number twice"
+        assert row["row"] == 0 or (market, row["row"] - 1) in self.row_index, f"{where}: a hole"
+        self._check_cause(reference, row, place, where)
+        self.place = place
+        self.row_index[market, row["row"]] = index
+        self.cash += row["cash"] - row["fee"]
+        self.fees += row["fee"]
+        self.reserved += row["reserved"]
+        assert self.cash - self.reserved >= 0, f"{where}: available cash is negative"
+        if kind == JournalKind.FILL:
+            self._check_fill(reference, row, where)
+        elif kind == JournalKind.SETTLED:
+            sign = 1 if row["side"] == Side.BUY else -1
+            assert self.position[market] == sign * row["qty"], f"{where}: settles what was held"
+            assert row["qty"] > 0, f"{where}: settles nothing"
+            self.position[market] = 0
+        elif kind in ENDINGS:
+            assert row["left"] == 0, f"{where}: open after its end"
+            _check_order(
+                reference.markets[market].issued[row["order"] - 1],
+                self.filled[market, row["order"]],
+            )
+            assert kind != JournalKind.EXPIRED or row["ts"] == row["expires"], f"{where}: ts"
+
+    def _check_cause(
+        self, reference: ReferenceSimulation, row: dict[str, int], place: int, where: str
+    ) -> None:
+        cause = (row["cause_market"], row["cause_row"])
+        if row["cause_kind"] == CauseKind.TAPE:
+            rows = self.tape_index[cause[0]]
+            assert cause[1] < len(rows), f"{where}: its tape row is not applied yet"
+            assert rows[cause[1]] < place, f"{where}: at or before the place of its cause"
+            assert reference.tape[rows[cause[1]]].ts <= row["ts"], f"{where}: before its cause"
+        elif row["cause_kind"] == CauseKind.JOURNAL:
+            assert cause in self.row_index, f"{where}: its journal row is not written yet"
+        else:
+            assert cause == (NO_MARKET, 0), f"{where}: cause names a row"
+
+    def _check_fill(
+        self, reference: ReferenceSimulation, row: dict[str, int], where: str
+    ) -> None:
+        market, qty = row["market"], row["qty"]
+        order = reference.markets[market].issued[row["order"] - 1]
+        assert 0 < qty <= row["claim"], f"{where}: fills more than its claim"
+        assert row["left"] >= 0, f"{where}: overfilled"
+        assert matches(order.side, order.price, row["price"]), f"{where}: worse than the limit"
+        takes = row["liquidity"] == Liquidity.TAKER
+        assert takes or row["price"] == order.price, f"{where}: makers trade at their price"
+        assert takes or row["fee"] == 0, f"{where}: makers pay no fee"
+        self.filled[market, row["order"]] += qty
+        self.position[market] += qty if row["side"] == Side.BUY else -qty
+        if row["liquidity"] == Liquidity.MAKER and not row["flags"] & OrderFlag.TAKES_DEPTH:
+            key = (market, row["cause_row"])
+            trade = reference.tape[self.tape_index[market][row["cause_row"]]]
+            self.claimed[key] += qty
+            assert trade.kind == TapeKind.TRADE, f"{where}: not caused by a trade"
+            assert self.claimed[key] <= trade.qty, f"{where}: the trade is used up"
+
+    def _check_market(self, market: MarketState) -> None:
+        name = f"market {market.index}"
+        for ladder in market.book.values():
+            assert all(qty > 0 for qty in ladder.qty.values()), f"{name}: level not above zero"
+            assert all(price % market.tick == 0 for price in ladder.qty), f"{name}: off the grid"
+            for price, taken in ladder.taken.items():
+                assert 0 < taken <= ladder.at(price), f"{name}: took more than a level showed"
+        bids, asks = market.book[Side.BUY], market.book[Side.SELL]
+        assert bids.recorded_best < asks.recorded_best, f"{name}: crossed outside a burst"
+        assert market.trusted or (not bids.qty and not asks.qty), f"{name}: levels without trust"
+        assert 0 <= market.mid2 <= 2 * PRICE_ONE, f"{name}: mark out of range"
+        assert market.position == self.position[market.index], f"{name}: position is not its fills"
+        assert market.cost >= 0 and (market.position or not market.cost), f"{name}: cost"
+        own = {side: market.queue(side) for side in Side}
+        if own[Side.BUY] and own[Side.SELL]:
+            assert own[Side.BUY][0].price < own[Side.SELL][0].price, f"{name}: crosses itself"
+        for order in market.open.values():
+            _check_order(order, self.filled[market.index, order.number])
+            assert order.left > 0 and order.ahead >= 0, f"{name}: order {order}"
+        active = market.status in (MarketStatus.OPEN, MarketStatus.PAUSED)
+        assert active or not market.open, f"{name}: orders after the close"
+        expected = sum(_reserved_of_side(market, side, own[side]) for side in Side)
+        assert market.reserved == expected, f"{name}: reserved {market.reserved} is not {expected}"
+
+    def _check_account(self, reference: ReferenceSimulation) -> None:
+        markets = reference.markets
+        cost = sum(market.cost for market in markets)
+        realised = sum(market.realised for market in markets)
+        assert reference.cash == self.cash, "cash is not the sum of the journal"
+        assert self.fees == sum(market.fees for market in markets), "fees are not their sum"
+        assert self.reserved == reference.reserved, "reserved is not the sum of the journal"
+        conserved = reference.starting_cash + realised - self.fees - cost
+        assert reference.cash == conserved, "cash is not start + realised - fees - cost"
+        assert reference.cash - reference.reserved >= 0, "available cash is negative"
+        value = reference.value
+        self.peak = max(self.peak, value, reference.starting_cash)
+        self.drawdown = max(self.drawdown, self.peak - value)
+        assert reference.peak >= value, "the value is above its peak"
+        assert reference.drawdown >= reference.peak - value, "a drawdown was missed"
+        if self.from_the_start:
+            assert (self.peak, self.drawdown) == (reference.peak, reference.drawdown), "drawdown"
+
+
+def _check_order(order: Order, filled: int) -> None:
+    assert order.filled == filled, f"filled is not the sum of its fills: {order}"
+    assert order.filled + order.left + order.canceled == order.qty, f"conserved: {order}"
+
+
+def _check_value(reference: ReferenceSimulation, market: MarketState) -> None:
+    """YES and NO of one quantity are worth one dollar each pair, but for one unit of rounding."""
+    if reference.mark != Mark.MID or not market.position:
+        return
+    held = abs(market.position)
+    mid2 = market.mid2 if market.position > 0 else 2 * PRICE_ONE - market.mid2
+    mirrored = held * (2 * PRICE_ONE - mid2) // 2
+    pairs = reference.position_value(market) + mirrored
+    assert 0 <= held * PRICE_ONE - pairs <= 1, f"market {market.index}: pairs are worth {pairs}"
+
+
+def _reserved_of_side(market: MarketState, side: Side, queue: list[Order]) -> int:
+    """Recompute collateral from running totals: what of each lies beyond the position."""
+    position = market.position if side == Side.SELL else -market.position
+    behind = list(accumulate((order.left for order in queue), initial=0))[1:]
+    return sum(
+        (order.price if side == Side.BUY else PRICE_ONE - order.price)
+        * max(0, min(order.left, total - max(0, position)))
+        for order, total in zip(queue, behind, strict=True)
+    )
+
+
+def dump(reference: ReferenceSimulation, seed: int | None) -> str:
+    """Return the seed, the state and the last journal rows, to be read by a person."""
+    rows = [
+        {name: int(value) for name, value in row.items() if value}
+        | {"kind": JournalKind(row["kind"]).name}
+        for row in reference.journal[-12:]
+    ]
+    tape = reference.tape[max(0, reference.applied - 8) : reference.applied]
+    state = pprint.pformat(reference.state(), width=150, compact=True)
+    parts = [f"seed {seed}, {reference.applied} tape rows applied", state]
+    parts += [f"tape: {TapeKind(row.kind).name} {row}" for row in tape]
+    parts += [f"journal: {row}" for row in rows]
+    return "\n".join(parts)
