@@ -269,7 +269,7 @@ class _Form(NamedTuple):
 
 
 def _events(base: type) -> Iterator[type]:
-    children = base.__subclasses__()
+    children: list[type] = base.__subclasses__()
     for child in children:
         yield from _events(child)
     if not children:
@@ -314,7 +314,7 @@ def from_row(row: np.void, markets: Sequence[str]) -> Event:
     columns = row.item()
     for column in form.unused:
         if columns[column]:
-            name = row.dtype.names[column]
+            name = list(row.dtype.fields or ())[column]
             raise error(f"{form.event.__name__} row: {name} is {columns[column]}, and must be 0")
     values: list[Any] = [columns[column] for column in form.used]
     try:

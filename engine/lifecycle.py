@@ -85,12 +85,11 @@ def check_journal(rows: np.ndarray) -> dict[tuple[int, int], OrderState]:
     names = ("ts", "market", "row", "kind", "order", "qty", "left",
              "cause_kind", "cause_market", "cause_row")
     columns = [rows[name].tolist() for name in names]
-    for number, (ts, market, row, kind, order, qty, open_qty, *cause) in enumerate(
-        zip(*columns, strict=True)
-    ):
+    for number, row in enumerate(zip(*columns, strict=True)):
+        ts, market, place, kind, order, qty, open_qty, cause, cause_market, cause_row = row
         try:
-            _check_place(ts, last_ts, row, written.get(market, 0))
-            _check_cause(*cause, written)
+            _check_place(ts, last_ts, place, written.get(market, 0))
+            _check_cause(cause, cause_market, cause_row, written)
             if order:
                 key = (market, order)
                 kind = _kind(kind)
@@ -100,7 +99,7 @@ def check_journal(rows: np.ndarray) -> dict[tuple[int, int], OrderState]:
         except JournalError as wrong:
             raise JournalError(f"journal row {number} (order {order}): {wrong}") from None
         last_ts = ts
-        written[market] = row + 1
+        written[market] = place + 1
     return states
 
 
