@@ -61,6 +61,7 @@ class Watch:
         self.drawdown = 0
         self.position: dict[int, int] = defaultdict(int)
         self.filled: dict[tuple[int, int], int] = defaultdict(int)
+        self.limit: dict[tuple[int, int], int] = {}
         self.row_index: dict[tuple[int, int], int] = {}
         self.tape_index: dict[int, list[int]] = defaultdict(list)
         self.claimed: dict[tuple[int, int], int] = defaultdict(int)
@@ -110,7 +111,9 @@ class Watch:
         self.fees += row["fee"]
         self.reserved += row["reserved"]
         assert self.cash - self.reserved >= 0, f"{where}: available cash is negative"
-        if kind == JournalKind.FILL:
+        if kind in (JournalKind.ACCEPTED, JournalKind.AMENDED):
+            self.limit[market, row["order"]] = row["price"]
+        elif kind == JournalKind.FILL:
             self._check_fill(reference, row, where)
         elif kind == JournalKind.SETTLED:
             sign = 1 if row["side"] == Side.BUY else -1
@@ -143,12 +146,12 @@ class Watch:
         self, reference: ReferenceSimulation, row: dict[str, int], where: str
     ) -> None:
         market, qty = row["market"], row["qty"]
-        order = reference.markets[market].issued[row["order"] - 1]
+        limit = self.limit[market, row["order"]]
         assert 0 < qty <= row["claim"], f"{where}: fills more than its claim"
         assert row["left"] >= 0, f"{where}: overfilled"
-        assert matches(order.side, order.price, row["price"]), f"{where}: worse than the limit"
+        assert matches(row["side"], limit, row["price"]), f"{where}: worse than the limit"
         takes = row["liquidity"] == Liquidity.TAKER
-        assert takes or row["price"] == order.price, f"{where}: makers trade at their price"
+        assert takes or row["price"] == limit, f"{where}: makers trade at their price"
         assert takes or row["fee"] == 0, f"{where}: makers pay no fee"
         self.filled[market, row["order"]] += qty
         self.position[market] += qty if row["side"] == Side.BUY else -qty

@@ -591,10 +591,13 @@ class ReferenceSimulation:
         )
         return market.capacity(order.side) - others < order.left
 
+    def _crosses_self(self, market: MarketState, order: Order) -> bool:
+        own = market.queue(opposite(order.side))
+        return bool(own) and matches(order.side, order.price, own[0].price)
+
     def _why_refuse_resting(self, market: MarketState, order: Order) -> Reason:
         """Return the refusals that a new order and an amended one have in common."""
-        own = market.queue(opposite(order.side))
-        if own and matches(order.side, order.price, own[0].price):
+        if self._crosses_self(market, order):
             return Reason.SELF_CROSS
         best = market.book[opposite(order.side)].visible_best
         if order.flags & OrderFlag.POST_ONLY and matches(order.side, order.price, best):
