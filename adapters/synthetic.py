@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.compiled import compiled
+from ..engine.compiled import WORDS, compiled, compiled_as
 from ..engine.schema import TAPE_DTYPE, MarketStatus, Side, TapeFlag, TapeKind
 from ..engine.session import Session, Tape
 from ..engine.specs import Market
@@ -30,14 +30,30 @@ DEFAULT_RATE = 60
 """Rows per second of market time: what the mean market of gold15m has."""
 EVENTS_MIN = 64
 """Fewest rows of one market: its head, its tail and a little life between."""
+EVENTS_MAX = 10**9
 MINUTES_MAX = 43_200
 RATE_MAX = 100_000
+VOLATILITY_MAX = 4
+CENT = PRICE_ONE // 100
+
+_LIMITS = {
+    "seed": (0, 2**63 - 1),
+    "markets": (1, 1000),
+    "events": (EVENTS_MIN, EVENTS_MAX),
+    "minutes": (1, MINUTES_MAX),
+    "rate": (1, RATE_MAX),
+    "tick": (1, CENT),
+    "start": (0, 4 * 10**18),
+}
 
 _TARGET = 150  # orders that a book holds on average
 _CAPACITY = 512  # orders that it can hold: more than twice the target
 _LEVELS_MAX = PRICE_ONE + 1  # levels of the finest grid
 _STEPS_MAX = 1 << 18  # steps of the probability
 _SETTLED_PART = 64  # the last 1/64 of the rows know the result
+_REPRICES = 20_000  # price changes per 2**16 bursts
+_SWEEPS_MEAN = 1_400  # sweeps per 2**16 bursts in the mean market
+_SLACK = 50  # $0.0001 by which the probability may pass a quote before its owner reacts
 _CURVE = 1024  # entries of the normal curve per standard deviation
 _CURVE_END = 5 * _CURVE
 _NORMAL = 37_837  # standard deviation of `_normal`
@@ -103,7 +119,7 @@ def session(
 ) -> Session:
     """Generate a session of binary markets that open together and run to their settlement.
 
-    seed: any int; the same seed and parameters give the same tape, byte for byte.
+    seed: an int from 0; the same seed and parameters give the same tape, byte for byte.
     markets: how many; tickers are "SYN-<seed>-000" and so on. Adding one changes no other.
     events: tape rows of each market, exactly; default rate x minutes x 60.
     minutes: from open to close. rate: rows per second and market; not used when `events` is given.
@@ -114,7 +130,9 @@ def session(
     trades: write TRADE rows; without, the same kind of stream as a record with no trade channel.
     settle: end with SETTLED some seconds after the close.
 
-    Raises ValueError for a parameter out of its range.
+    facts["result"] is "yes" or "no" by ticker, "open" and "close" are ts. The source is
+    {"generator": "synthetic"} and all parameters, in JSON's types. Raises ValueError for a
+    parameter out of its range.
 
     >>> made = session(seed=7, events=500, minutes=1)
     >>> made.markets[0].ticker, len(made.tape)
@@ -125,7 +143,7 @@ def session(
         "tick": tick, "start": start, "volatility": volatility, "trades": trades, "settle": settle,
     }
     _check(parameters)
-    rows_each = events if events is not None else max(EVENTS_MIN, rate * minutes * 60)
+    rows_each = max(EVENTS_MIN, rate * minutes * 60) if events is None else events
     listed = tuple(Market(f"SYN-{seed}-{index:03d}", tick) for index in range(markets))
     tapes, results = [], {}
     for index, market in enumerate(listed):
@@ -147,35 +165,33 @@ def _again(parameters: Mapping[str, Any]) -> Session:
 
 def _check(parameters: Mapping[str, Any]) -> None:
     """Raise ValueError for the first parameter that is out of its range."""
-    limits = {
-        "markets": (1, 1000), "events": (EVENTS_MIN, 10**9), "minutes": (1, MINUTES_MAX),
-        "rate": (1, RATE_MAX), "start": (0, 4 * 10**18), "tick": (1, 100), "seed": (None, None),
-    }
-    for name, (low, high) in limits.items():
+    for name, (low, high) in _LIMITS.items():
         value = parameters[name]
         if name == "events" and value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError(f"{name}: {value!r} is not an int")
-        if low is not None and not low <= value <= high:
+        if not low <= value <= high:
             raise ValueError(f"{name}: {value} is not within {low}..{high}")
-    if 100 % parameters["tick"]:
-        raise ValueError(f"tick: {parameters['tick']} does not divide one cent (100)")
+    if CENT % parameters["tick"]:
+        raise ValueError(f"tick: {parameters['tick']} does not divide one cent ({CENT})")
     if parameters["start"] % MICROSECOND:
         raise ValueError(f"start: {parameters['start']} is not a multiple of {MICROSECOND} ns")
-    rate = parameters["rate"] if parameters["events"] is None else 0
-    rate = max(rate, (parameters["events"] or 0) // (parameters["minutes"] * 60))
-    if rate > RATE_MAX:
-        raise ValueError(f"events: {parameters['events']} in {parameters['minutes']} minutes are "
-                         f"{rate} per second, more than {RATE_MAX}")
     for name in ("trades", "settle"):
         if not isinstance(parameters[name], bool):
             raise ValueError(f"{name}: {parameters[name]!r} is not True or False")
     volatility = parameters["volatility"]
     if isinstance(volatility, bool) or not isinstance(volatility, (int, float)):
         raise ValueError(f"volatility: {volatility!r} is not a number")
-    if not 0 <= volatility <= 4:
-        raise ValueError(f"volatility: {volatility} is not within 0..4")
+    if not 0 <= volatility <= VOLATILITY_MAX:
+        raise ValueError(f"volatility: {volatility} is not within 0..{VOLATILITY_MAX}")
+    seconds = parameters["minutes"] * 60
+    if parameters["events"] is None and parameters["rate"] * seconds > EVENTS_MAX:
+        raise ValueError(f"rate: {parameters['rate']} per second for {parameters['minutes']} "
+                         f"minutes are more than {EVENTS_MAX} rows")
+    if (parameters["events"] or 0) > RATE_MAX * seconds:
+        raise ValueError(f"events: {parameters['events']} in {parameters['minutes']} minutes are "
+                         f"more than {RATE_MAX} per second")
 
 
 def _merged(tapes: Sequence[np.ndarray]) -> np.ndarray:
@@ -268,38 +284,40 @@ def _curve() -> np.ndarray:
 
 
 _MULTIPLIER = 698_769_069
+# One signature for what is called with many constants: a constant is a type of its own to numba.
+_INT = WORDS.dtype
 _TABLES = _tables()
 _CURVE_TABLE = _curve()
 
 
-@compiled
-def _draw(words):
+@compiled_as(_INT(WORDS))
+def _draw(words: np.ndarray) -> int:
     """Return 32 random bits: Marsaglia's multiply-with-carry; no product leaves int64."""
     low, high = words[_RANDOM] & 0xFFFFFFFF, words[_RANDOM] >> 32
     words[_RANDOM] = low * _MULTIPLIER + high
     return low ^ high
 
 
-@compiled
-def _below(words, bound):
+@compiled_as(_INT(WORDS, _INT))
+def _below(words: np.ndarray, bound: int) -> int:
     """Return a random integer in 0..bound-1; bound below 2**31."""
     return (_draw(words) * bound) >> 32
 
 
 @compiled
-def _normal(words):
+def _normal(words: np.ndarray) -> int:
     """Return a nearly normal integer of mean 0 and deviation _NORMAL: four uniforms added."""
     first, second = _draw(words), _draw(words)
     return (first & 0xFFFF) + (first >> 16) + (second & 0xFFFF) + (second >> 16) - 131_070
 
 
-@compiled
-def _sample(words, table):
+@compiled_as(_INT(WORDS, _INT))
+def _sample(words: np.ndarray, table: int) -> int:
     return words[table + (_draw(words) >> 24)]
 
 
 @compiled
-def _fill_path(words, path, curve):
+def _fill_path(words: np.ndarray, path: np.ndarray, curve: np.ndarray) -> int:
     """Write the probability, as a price, for each step; return the payout it ends at.
 
     A random walk with steps of uneven size; the probability that it ends above 0, given where it
@@ -327,7 +345,7 @@ def _fill_path(words, path, curve):
 
 
 @compiled
-def _write(rows, words, kind, side, price, qty):
+def _write(rows: np.ndarray, words: np.ndarray, kind: int, side: int, price: int, qty: int) -> int:
     """Append one row and return its index; its ts is in units of the clock until the end."""
     row = words[_ROW]
     words[_ROW] = row + 1
@@ -341,7 +359,7 @@ def _write(rows, words, kind, side, price, qty):
 
 
 @compiled
-def _find_best(words, side):
+def _find_best(words: np.ndarray, side: int) -> None:
     """Move a side's best past levels that are empty now."""
     if side == _BUY:
         level = words[_BID]
@@ -356,7 +374,7 @@ def _find_best(words, side):
 
 
 @compiled
-def _add(words, side, level, size):
+def _add(words: np.ndarray, side: int, level: int, size: int) -> None:
     """Put a new order at the back of a level's queue. There must be room for it."""
     order = words[_LIST + words[_LIVE]]
     last = words[_TAIL + level]
@@ -376,7 +394,7 @@ def _add(words, side, level, size):
 
 
 @compiled
-def _ahead(words, order):
+def _ahead(words: np.ndarray, order: int) -> int:
     """Return the quantity that stands before an order in its level."""
     total = 0
     before = words[_BEFORE + order]
@@ -387,7 +405,7 @@ def _ahead(words, order):
 
 
 @compiled
-def _remove(words, order):
+def _remove(words: np.ndarray, order: int) -> None:
     """Take an order out of its queue, the level and the list of live orders."""
     level, after, before = words[_AT + order], words[_NEXT + order], words[_BEFORE + order]
     if before < 0:
@@ -407,7 +425,7 @@ def _remove(words, order):
 
 
 @compiled
-def _quote(words, side):
+def _quote(words: np.ndarray, side: int) -> int:
     """Return the level of a new quote of a side, 0 if the side has no room now."""
     tick, last = words[_TICK], words[_LAST]
     fair = words[_FAIR] if side == _BUY else PRICE_ONE - words[_FAIR]
@@ -415,9 +433,9 @@ def _quote(words, side):
     own = words[_BID] if side == _BUY else last - words[_ASK]
     top = min(opposite - 1, fair // tick)
     if top > own and _below(words, 100) < words[_EAGER]:
-        level = top - _below(words, 100 // tick)
+        level = top - _below(words, CENT // tick)
     else:
-        distance = _sample(words, _DISTANCE) - 100 + _below(words, 100)
+        distance = _sample(words, _DISTANCE) - CENT + _below(words, CENT)
         level = min((fair - distance) // tick, top)
     if level < 1:
         level = 1 + _below(words, top) if top >= 1 else 0
@@ -425,7 +443,7 @@ def _quote(words, side):
 
 
 @compiled
-def _size(words):
+def _size(words: np.ndarray) -> int:
     """Return the size of a new order, 0.01 contract: one in twelve is not whole."""
     size = _sample(words, _ORDER_SIZE)
     if _below(words, 12) == 0:
@@ -434,7 +452,7 @@ def _size(words):
 
 
 @compiled
-def _pick(words):
+def _pick(words: np.ndarray) -> int:
     """Return a live order to be canceled or moved: of three, the nearest to the touch."""
     chosen, nearest = -1, words[_LAST] + 1
     for _ in range(3):
@@ -447,18 +465,17 @@ def _pick(words):
 
 
 @compiled
-def _stale(words):
+def _stale(words: np.ndarray) -> int:
     """Return the oldest order at a best price that the probability has passed, -1 if none."""
-    slack = 50
-    if words[_BID] * words[_TICK] >= words[_FAIR] + slack and words[_BID] > 0:
+    if words[_BID] * words[_TICK] >= words[_FAIR] + _SLACK and words[_BID] > 0:
         return words[_HEAD + words[_BID]]
-    if words[_ASK] * words[_TICK] <= words[_FAIR] - slack and words[_ASK] < words[_LAST]:
+    if words[_ASK] * words[_TICK] <= words[_FAIR] - _SLACK and words[_ASK] < words[_LAST]:
         return words[_HEAD + words[_ASK]]
     return -1
 
 
 @compiled
-def _cancel(rows, words, order):
+def _cancel(rows: np.ndarray, words: np.ndarray, order: int) -> None:
     """Write and apply the cancel of one order."""
     price = words[_AT + order] * words[_TICK]
     row = _write(rows, words, _DECREASE, words[_SIDE + order], price, words[_SIZE + order])
@@ -467,7 +484,7 @@ def _cancel(rows, words, order):
 
 
 @compiled
-def _enter(rows, words, flags):
+def _enter(rows: np.ndarray, words: np.ndarray) -> bool:
     """Write and apply a new order on either side; return whether there was room."""
     if words[_LIVE] >= _CAPACITY:
         return False
@@ -478,19 +495,22 @@ def _enter(rows, words, flags):
         level = _quote(words, side)
     if level == 0:
         return False
-    _enter_at(rows, words, side, level, _size(words), flags)
+    _enter_at(rows, words, side, level, _size(words), 0)
     return True
 
 
 @compiled
-def _enter_at(rows, words, side, level, size, flags):
+def _enter_at(
+    rows: np.ndarray, words: np.ndarray, side: int, level: int, size: int, flags: int
+) -> None:
+    """Write and apply a new order at a level."""
     row = _write(rows, words, _INCREASE, side, level * words[_TICK], size)
     rows[row]["flags"] = flags
     _add(words, side, level, size)
 
 
 @compiled
-def _reprice(rows, words, order):
+def _reprice(rows: np.ndarray, words: np.ndarray, order: int) -> None:
     """Cancel an order and quote it elsewhere in the same burst, two times in three unchanged."""
     side, level, size = words[_SIDE + order], words[_AT + order], words[_SIZE + order]
     _cancel(rows, words, order)
@@ -506,7 +526,7 @@ def _reprice(rows, words, order):
 
 
 @compiled
-def _sweep(rows, words, side):
+def _sweep(rows: np.ndarray, words: np.ndarray, side: int) -> None:
     """Let a taker walk one side's queues: one trade, one decrease for each order it meets."""
     left = _sample(words, _TAKER_SIZE)
     if _below(words, 3):
@@ -524,7 +544,6 @@ def _sweep(rows, words, side):
         if words[_TRADES]:
             row = _write(rows, words, _TRADE, side, level * words[_TICK], qty)
             rows[row]["flags"] = _JOINED
-            rows[row]["ahead"] = -1
         _write(rows, words, _DECREASE, side, level * words[_TICK], qty)
         left -= qty
         if qty == words[_SIZE + order]:
@@ -535,7 +554,7 @@ def _sweep(rows, words, side):
 
 
 @compiled
-def _burst(rows, words):
+def _burst(rows: np.ndarray, words: np.ndarray) -> None:
     """Write one burst: an order, a cancel, a change of price, or a taker's sweep."""
     room = words[_END] - words[_ROW]
     stale = _stale(words)
@@ -547,19 +566,19 @@ def _burst(rows, words):
         if words[_HEAD + (words[_BID] if side == _BUY else words[_ASK])] >= 0:
             _sweep(rows, words, side)
             return
-    if words[_LIVE] > 0 and draw < words[_SWEEPS] + 20_000 and room > 1:
+    if words[_LIVE] > 0 and draw < words[_SWEEPS] + _REPRICES and room > 1:
         _reprice(rows, words, stale if stale >= 0 else _pick(words))
         return
-    if stale < 0 and _below(words, 2 * words[_ORDERS]) >= words[_LIVE] and _enter(rows, words, 0):
+    if stale < 0 and _below(words, 2 * words[_ORDERS]) >= words[_LIVE] and _enter(rows, words):
         return
     if words[_LIVE] > 0:
         _cancel(rows, words, stale if stale >= 0 else _pick(words))
     else:
-        _enter(rows, words, 0)
+        _enter(rows, words)
 
 
 @compiled
-def _open_market(rows, words):
+def _open_market(rows: np.ndarray, words: np.ndarray) -> None:
     """Write the head: grid, status, and a snapshot of the book that stands at the open."""
     while words[_LIVE] < words[_ORDERS]:
         side = words[_LIVE] % 2
@@ -577,11 +596,11 @@ def _open_market(rows, words):
 
 
 @compiled
-def _generate(rows, words, path, curve):
+def _generate(rows: np.ndarray, words: np.ndarray, path: np.ndarray, curve: np.ndarray) -> int:
     """Write all rows but their times; return the payout of one YES contract."""
     payout = _fill_path(words, path, curve)
     # Markets differ in how much is traded: 0.5 to 1.5 times the mean.
-    words[_SWEEPS] = 700 + _below(words, 1400)
+    words[_SWEEPS] = _SWEEPS_MEAN // 2 + _below(words, _SWEEPS_MEAN)
     words[_FAIR] = path[0]
     _open_market(rows, words)
     while words[_ROW] < words[_END]:
@@ -599,12 +618,12 @@ def _generate(rows, words, path, curve):
 
 
 @compiled
-def _set_clock(rows, words, start, close):
+def _set_clock(rows: np.ndarray, words: np.ndarray, start: int, close: int) -> None:
     """Stretch the rows' times to the market's life, in µs, and let the feed deliver them."""
     body = words[_END]
     total = max(rows[body - 1]["ts"], 1)
     scale = ((close - start) // MICROSECOND << 20) // total
-    before, ts, recv = np.int64(0), np.int64(start), np.int64(0)
+    before, ts, recv = 0, start, 0
     for row in range(len(rows)):
         clock = rows[row]["ts"]
         if row >= body:

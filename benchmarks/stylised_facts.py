@@ -213,33 +213,37 @@ def mean_facts(many: Sequence[Facts]) -> Facts:
     return {name: float(np.mean([facts[name] for facts in many])) for name in many[0]}
 
 
-def main() -> None:
+def _report(name: str, many: Sequence[Facts]) -> Facts:
+    trades = [int(facts["trades"]) for facts in many]
+    print(f"{name}: {len(many)} markets, trades {min(trades)}..{max(trades)}, "
+          f"median {int(np.median(trades))}")
+    return mean_facts(many)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the facts of both sides, and the speed of the generator."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("folder", type=Path, nargs="?", help="gold15m; none: generated only")
-    parser.add_argument("--windows", type=int, default=0, help="the first n markets only")
-    parser.add_argument("--seeds", type=int, default=8)
-    options = parser.parse_args()
+    parser.add_argument("--windows", type=int, help="measure the first n recordings only")
+    parser.add_argument("--seeds", type=int, default=8, help="generated markets to measure")
+    parser.add_argument("--events", type=int, default=5_000_000, help="rows of the timed session")
+    options = parser.parse_args(arguments)
     columns: dict[str, Facts] = {}
     if options.folder:
-        windows = gold_windows(options.folder)[: options.windows or None]
-        many = [measure(gold_rows(paths)) for paths in windows]
-        columns["gold15m"] = mean_facts(many)
-        trades = sorted(int(facts["trades"]) for facts in many)
-        print(f"gold15m: {len(many)} markets, trades {trades[0]}..{trades[-1]}, "
-              f"median {int(np.median(trades))}")
-    if options.seeds:
-        synthetic.session(seed=0)
+        windows = gold_windows(options.folder)[: options.windows]
+        columns["gold15m"] = _report("gold15m", [measure(gold_rows(paths)) for paths in windows])
+    generated = [synthetic.session(seed).tape.rows for seed in range(1, options.seeds + 1)]
+    columns["generated"] = _report("generated", [measure(rows) for rows in generated])
+    print(f"{'mean of markets':40}" + "".join(f"{name:>14}" for name in columns))
+    for fact in columns["generated"]:
+        print(f"{fact:40}" + "".join(f"{facts[fact]:14.4g}" for facts in columns.values()))
+    for tick in (100, 1):
         begin = time.perf_counter()
-        tapes = [synthetic.session(seed=seed).tape.rows for seed in range(1, options.seeds + 1)]
+        rows = synthetic.session(events=options.events, tick=tick).tape.rows
         spent = time.perf_counter() - begin
-        many = [measure(rows) for rows in tapes]
-        columns["generated"] = mean_facts(many)
-        trades = sorted(int(facts["trades"]) for facts in many)
-        print(f"generated: {len(many)} markets in {spent:.2f} s, trades {trades[0]}..{trades[-1]}, "
-              f"median {int(np.median(trades))}")
-    print(f"{'fact (mean of markets)':40}" + "".join(f"{name:>14}" for name in columns))
-    for name in next(iter(columns.values())):
-        print(f"{name:40}" + "".join(f"{facts[name]:14.4g}" for facts in columns.values()))
+        if len(rows) != options.events:
+            raise AssertionError(f"{len(rows)} rows, not {options.events}")
+        print(f"tick {tick}: {len(rows)} rows in {spent:.2f} s, {len(rows) / spent / 1e6:.1f} M/s")
 
 
 if __name__ == "__main__":
