@@ -1,0 +1,76 @@
+"""The one place that knows numba: how kernels are compiled, typed and cached.
+
+Numba's disk cache does not notice edits in imported modules, so the cache folder is named by a
+hash of all engine sources. With NUMBA_DISABLE_JIT=1 every kernel runs as the plain Python it is.
+No fastmath and no parallel: results must not depend on the machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+from numba import types
+
+from .schema import JOURNAL_DTYPE, TAPE_DTYPE
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+JIT_DISABLED = bool(numba.config.DISABLE_JIT)
+
+WORDS = types.Array(types.int64, 1, "C")
+"""Numba type of a state block, of a projection's words, and of a strategy's words."""
+TAPE_ROWS = types.Array(numba.from_dtype(TAPE_DTYPE), 1, "C", readonly=True)
+JOURNAL_ROWS = types.Array(numba.from_dtype(JOURNAL_DTYPE), 1, "C")
+
+
+def _cache_folder() -> str:
+    hasher = hashlib.sha256(f"{numba.__version__} {np.__version__} {sys.version}".encode())
+    root = Path(__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        hasher.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    base = os.environ.get("FOLDBOOK_CACHE") or os.environ.get("XDG_CACHE_HOME")
+    return str(Path(base or Path.home() / ".cache") / "foldbook" / hasher.hexdigest()[:16])
+
+
+_FOLDER = _cache_folder()
+
+
+def compiled(function: Function) -> Function:
+    """Compile a kernel on first call, release the GIL in it, and keep the result on disk."""
+    previous = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = _FOLDER
+    try:
+        return numba.njit(cache=True, nogil=True)(function)  # type: ignore[no-any-return]
+    finally:
+        numba.config.CACHE_DIR = previous
+
+
+def typed(*arguments: Any, returns: Any = types.void) -> Any:
+    """Return the numba type of a first-class function with these argument types."""
+    return types.FunctionType(returns(*arguments))
+
+
+def compiled_as(signature: Any) -> Callable[[Function], Function]:
+    """Like `compiled`, with one explicit signature, compiled at once (and cached)."""
+
+    def decorate(function: Function) -> Function:
+        previous = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = _FOLDER
+        try:
+            return numba.njit(signature, cache=True, nogil=True)(function)  # type: ignore
+        finally:
+            numba.config.CACHE_DIR = previous
+
+    return decorate
+
+
+def is_compiled(function: object) -> bool:
+    """Whether `function` is a kernel (always false for plain Python functions)."""
+    return hasattr(function, "py_func")

@@ -1,0 +1,51 @@
+"""Integer arithmetic that int64 alone cannot do: products wider than 63 bits, fees, conversions."""
+
+from __future__ import annotations
+
+from ..compiled import compiled
+from ..units import PPM, PRICE_ONE
+
+_FITS = (1 << 62) - 1
+
+
+@compiled
+def muldiv(a: int, b: int, c: int, up: int) -> int:
+    """Return a * b / c rounded down (up = 0) or up (up = 1), also where a * b overflows int64.
+
+    a and b are not negative, 0 < c < 2^61, and the quotient must fit int64.
+    """
+    if a == 0 or b <= _FITS // a:
+        quotient = a * b // c
+        if up and quotient * c != a * b:
+            quotient += 1
+        return quotient
+    whole = a // c
+    part = a - whole * c
+    quotient = 0
+    rest = 0
+    for shift in range(62, -1, -1):
+        quotient *= 2
+        rest *= 2
+        if (b >> shift) & 1:
+            rest += part
+        while rest >= c:
+            rest -= c
+            quotient += 1
+    if up and rest > 0:
+        quotient += 1
+    return whole * b + quotient
+
+
+@compiled
+def taker_fee(rate_ppm: int, qty: int, price: int, rounding: int) -> int:
+    """Return the fee of one taker fill, $0.000001, rounded up to `rounding` (SPEC 5.1, 5.2)."""
+    scaled = rate_ppm * price * (PRICE_ONE - price)
+    return muldiv(scaled, qty, PPM * PRICE_ONE * rounding, 1) * rounding
+
+
+@compiled
+def position_value(position: int, mid2: int) -> int:
+    """Return the value of a position at a mark of twice the mid, $0.000001, rounded down."""
+    if position >= 0:
+        return (position * mid2) >> 1
+    return (-position * (2 * PRICE_ONE - mid2)) >> 1

@@ -1,0 +1,213 @@
+"""OrderBook: the recorded levels of every market, and what own fills took from them.
+
+Folds every tape row, and of the journal the fills that took displayed depth. It never looks at
+own orders: what a row means for them stands in `orders`.
+"""
+
+from __future__ import annotations
+
+from ..compiled import compiled
+from ..schema import MarketStatus, TapeKind
+from ..units import PRICE_ONE
+from .layout import (
+    ACCOUNT_END,
+    BEST_BUY,
+    DIRTY,
+    GRID_CENTRE,
+    GRID_EDGE,
+    GRID_WIDTH,
+    LEVEL_WORDS,
+    MAKER_PPM,
+    MARKET_WORDS,
+    MARKETS,
+    MID2,
+    PENDING,
+    PENDING_SNAPSHOT,
+    POSITION_WORDS,
+    QTY,
+    RECIPROCAL,
+    SETTLED,
+    STATUS,
+    TAKEN,
+    TAKER_PPM,
+    TICK,
+    TOP,
+    TRADES,
+    TRUSTED,
+)
+
+_SNAPSHOT = int(TapeKind.SNAPSHOT)
+_SNAPSHOT_LEVEL = int(TapeKind.SNAPSHOT_LEVEL)
+_TRADE = int(TapeKind.TRADE)
+_STATUS = int(TapeKind.STATUS)
+_GRID = int(TapeKind.GRID)
+_FEE = int(TapeKind.FEE)
+_GAP = int(TapeKind.GAP)
+_CLOSED = int(MarketStatus.CLOSED)
+_SETTLED = int(MarketStatus.SETTLED)
+
+
+@compiled
+def rank_of(state, base, side, price):
+    """Return the rank of a price on a side's ladder."""
+    level = (price * state[base + RECIPROCAL]) >> 32
+    return level + side * (state[base + TOP] - 2 * level)
+
+
+@compiled
+def price_of(state, base, side, rank):
+    """Return the price at a rank; a missing best (rank 0) is bid 0 or ask one."""
+    price = rank * state[base + TICK]
+    return price + side * (PRICE_ONE - 2 * price)
+
+
+@compiled
+def level_at(state, base, side, rank):
+    """Return the offset of a level's words."""
+    return base + MARKET_WORDS + LEVEL_WORDS * (side * (state[base + TOP] + 1) + rank)
+
+
+@compiled
+def move_best(state, base, side, rank, left):
+    """After a level at or above the best became `left`: find the best again."""
+    level = level_at(state, base, side, rank)
+    while left == 0 and rank > 0:
+        rank -= 1
+        level -= LEVEL_WORDS
+        left = state[level + QTY]
+    state[base + BEST_BUY + side] = rank
+    state[DIRTY] = 1
+
+
+@compiled
+def clear(state, base, with_taken):
+    """Make every level zero; what own fills took is forgotten only `with_taken`."""
+    first = level_at(state, base, 0, 0)
+    for level in range(first, first + 2 * LEVEL_WORDS * (state[base + TOP] + 1), LEVEL_WORDS):
+        state[level + QTY] = 0
+        if with_taken:
+            state[level + TAKEN] = 0
+    state[base + BEST_BUY] = 0
+    state[base + BEST_BUY + 1] = 0
+
+
+@compiled
+def clip_taken(state, base):
+    """After a snapshot: nothing can be taken that is not displayed."""
+    first = level_at(state, base, 0, 0)
+    for level in range(first, first + 2 * LEVEL_WORDS * (state[base + TOP] + 1), LEVEL_WORDS):
+        if state[level + TAKEN] > state[level + QTY]:
+            state[level + TAKEN] = state[level + QTY]
+
+
+@compiled
+def fold_rare(state, base, row):
+    """Fold a row of any kind but INCREASE and DECREASE; return 1 if it closed the market.
+
+    Those two are nearly all of a tape, and concern queues too: see `loop.fold_level`.
+    """
+    kind = row["kind"]
+    if kind == _SNAPSHOT_LEVEL:
+        side = row["side"]
+        rank = rank_of(state, base, side, row["price"])
+        state[level_at(state, base, side, rank) + QTY] = row["qty"]
+        if rank > state[base + BEST_BUY + side]:
+            state[base + BEST_BUY + side] = rank
+    elif kind == _TRADE:
+        state[base + TRADES] += 1
+    elif kind == _SNAPSHOT:
+        clear(state, base, False)
+        state[base + TRUSTED] = 1
+        state[base + PENDING] |= PENDING_SNAPSHOT
+        state[DIRTY] = 1
+    elif kind == _GAP:
+        clear(state, base, True)
+        state[base + TRUSTED] = 0
+        state[DIRTY] = 1
+    elif kind == _GRID:
+        state[base + GRID_CENTRE] = row["price"]
+        state[base + GRID_EDGE] = row["ahead"]
+        state[base + GRID_WIDTH] = row["qty"]
+    elif kind == _FEE:
+        state[base + TAKER_PPM] = row["qty"]
+        state[base + MAKER_PPM] = row["ahead"]
+    elif kind == _STATUS:
+        return _set_status(state, base, row)
+    return 0
+
+
+@compiled
+def _set_status(state, base, row):
+    status = row["qty"]
+    previous = state[base + STATUS]
+    state[DIRTY] = 1
+    if status == _SETTLED and state[base + SETTLED] == 0:
+        state[base + SETTLED] = 1
+        state[base + MID2] = 2 * row["price"]
+    if previous >= _CLOSED:
+        if status > previous:
+            state[base + STATUS] = status
+        return 0
+    state[base + STATUS] = status
+    if status < _CLOSED:
+        return 0
+    clear(state, base, True)
+    return 1
+
+
+@compiled
+def visible_at(state, base, side, rank):
+    """Return the quantity of a level that can be seen and matched against."""
+    level = level_at(state, base, side, rank)
+    return state[level + QTY] - state[level + TAKEN]
+
+
+@compiled
+def visible_best(state, base, side, rank):
+    """Return the highest rank at or below `rank` with visible quantity; 0 if there is none."""
+    level = level_at(state, base, side, rank)
+    while rank > 0 and state[level + QTY] == state[level + TAKEN]:
+        rank -= 1
+        level -= LEVEL_WORDS
+    return rank
+
+
+@compiled
+def take(state, base, side, qty):
+    """Take `qty` of the visible depth of a side, best level first, into own hands."""
+    rank = visible_best(state, base, side, state[base + BEST_BUY + side])
+    while qty > 0 and rank > 0:
+        level = level_at(state, base, side, rank)
+        part = min(qty, state[level + QTY] - state[level + TAKEN])
+        state[level + TAKEN] += part
+        qty -= part
+        rank = visible_best(state, base, side, rank)
+
+
+@compiled
+def on_grid(state, base, price):
+    """Whether an order may be priced at `price` now (SPEC 1.6; 0 and one are refused)."""
+    if price <= 0 or price >= PRICE_ONE:
+        return False
+    width = state[base + GRID_WIDTH]
+    edge = price < width or price > PRICE_ONE - width
+    step = state[base + GRID_EDGE] if edge else state[base + GRID_CENTRE]
+    return price % step == 0
+
+
+@compiled
+def is_live(state, base):
+    """Whether the market has a book that can be marked: trusted, and not closed."""
+    return state[base + TRUSTED] == 1 and state[base + STATUS] < _CLOSED
+
+
+@compiled
+def base_of(state, market):
+    """Return the offset of a market's words."""
+    return state[table_of(state) + market]
+
+
+@compiled
+def table_of(state):
+    """Return the offset of the table of market bases."""
+    return ACCOUNT_END + POSITION_WORDS * state[MARKETS]

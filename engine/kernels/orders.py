@@ -1,0 +1,278 @@
+"""OrderManager: own orders, by market and side, in order of priority.
+
+Folds the order rows of the journal (accepted, amended, canceled, expired, fill) and, of the tape,
+what moves an order in its queue. Orders live in a fixed number of slots per market, linked in
+priority: better rank first, then earlier place. Capacities are checked before a row is written.
+"""
+
+from __future__ import annotations
+
+from ..compiled import compiled
+from ..schema import NO_TIME, JournalKind
+from .book import base_of, level_at, rank_of
+from .layout import (
+    AHEAD,
+    CLAIM_NONE,
+    CLIENT,
+    DUE,
+    EXPIRES,
+    FLAGS,
+    FREE,
+    HEAD_BUY,
+    LEFT,
+    MARKETS,
+    NEXT,
+    NUMBER,
+    NUMBERS,
+    ORDER_WORDS,
+    ORDERS,
+    OWN,
+    OWN_BUY,
+    QTY,
+    RANK,
+    SIDE,
+    TICK,
+    TIF,
+    TOTAL,
+)
+
+_SUBMITTED = int(JournalKind.SUBMITTED)
+_ACCEPTED = int(JournalKind.ACCEPTED)
+_AMENDED = int(JournalKind.AMENDED)
+_CANCELED = int(JournalKind.CANCELED)
+_EXPIRED = int(JournalKind.EXPIRED)
+_FILL = int(JournalKind.FILL)
+
+
+@compiled
+def slot_at(state, base, slot):
+    """Return the offset of an order slot's words."""
+    return state[base + ORDERS] + ORDER_WORDS * slot
+
+
+@compiled
+def find(state, base, number):
+    """Return the slot of an open order; 0 if it is not open."""
+    for side in range(2):
+        slot = state[base + HEAD_BUY + side]
+        while slot > 0:
+            at = slot_at(state, base, slot)
+            if state[at + NUMBER] == number:
+                return slot
+            slot = state[at + NEXT]
+    return 0
+
+
+@compiled
+def apply_order(state, base, row):
+    """Fold one order row of the journal."""
+    kind = row["kind"]
+    if kind == _SUBMITTED:
+        state[base + NUMBERS] = row["order"]
+    elif kind == _ACCEPTED:
+        _insert_new(state, base, row)
+    elif kind == _AMENDED:
+        _amend(state, base, row)
+    elif kind == _FILL:
+        slot = find(state, base, row["order"])
+        left = row["left"]
+        state[slot_at(state, base, slot) + LEFT] = left
+        if left == 0:
+            _remove(state, base, slot)
+    elif kind == _CANCELED or kind == _EXPIRED:
+        _remove(state, base, find(state, base, row["order"]))
+
+
+@compiled
+def _insert_new(state, base, row):
+    slot = state[base + FREE]
+    at = slot_at(state, base, slot)
+    state[base + FREE] = state[at + NEXT]
+    side = row["side"]
+    state[at + NUMBER] = row["order"]
+    state[at + SIDE] = side
+    state[at + RANK] = rank_of(state, base, side, row["price"])
+    state[at + TOTAL] = row["qty"]
+    state[at + LEFT] = row["left"]
+    state[at + AHEAD] = row["ahead"]
+    state[at + EXPIRES] = row["expires"]
+    state[at + CLIENT] = row["client_id"]
+    state[at + TIF] = row["tif"]
+    state[at + FLAGS] = row["flags"]
+    _link(state, base, slot)
+    if row["expires"] < state[DUE]:
+        state[DUE] = row["expires"]
+
+
+@compiled
+def keeps_place(state, at, rank, total):
+    """Whether an amend to this rank and total keeps the order's place in the queue (SPEC 3.3)."""
+    return rank == state[at + RANK] and total <= state[at + TOTAL]
+
+
+@compiled
+def _amend(state, base, row):
+    slot = find(state, base, row["order"])
+    at = slot_at(state, base, slot)
+    rank = rank_of(state, base, row["side"], row["price"])
+    keeps = keeps_place(state, at, rank, row["qty"])
+    state[at + TOTAL] = row["qty"]
+    state[at + LEFT] = row["left"]
+    state[at + AHEAD] = row["ahead"]
+    if not keeps:
+        _unlink(state, base, slot)
+        state[at + RANK] = rank
+        _link(state, base, slot)
+
+
+@compiled
+def _link(state, base, slot):
+    at = slot_at(state, base, slot)
+    side = state[at + SIDE]
+    rank = state[at + RANK]
+    state[level_at(state, base, side, rank) + OWN] += 1
+    previous = 0
+    following = state[base + HEAD_BUY + side]
+    while following > 0 and state[slot_at(state, base, following) + RANK] >= rank:
+        previous = following
+        following = state[slot_at(state, base, following) + NEXT]
+    state[at + NEXT] = following
+    if previous > 0:
+        state[slot_at(state, base, previous) + NEXT] = slot
+    else:
+        state[base + HEAD_BUY + side] = slot
+        state[base + OWN_BUY + side] = rank
+
+
+@compiled
+def _unlink(state, base, slot):
+    at = slot_at(state, base, slot)
+    side = state[at + SIDE]
+    state[level_at(state, base, side, state[at + RANK]) + OWN] -= 1
+    following = state[at + NEXT]
+    head = state[base + HEAD_BUY + side]
+    if head == slot:
+        state[base + HEAD_BUY + side] = following
+        state[base + OWN_BUY + side] = (
+            state[slot_at(state, base, following) + RANK] if following > 0 else 0
+        )
+        return
+    while state[slot_at(state, base, head) + NEXT] != slot:
+        head = state[slot_at(state, base, head) + NEXT]
+    state[slot_at(state, base, head) + NEXT] = following
+
+
+@compiled
+def _remove(state, base, slot):
+    _unlink(state, base, slot)
+    at = slot_at(state, base, slot)
+    expires = state[at + EXPIRES]
+    for word in range(ORDER_WORDS):
+        state[at + word] = 0
+    state[at + NEXT] = state[base + FREE]
+    state[base + FREE] = slot
+    if expires == state[DUE] and expires != NO_TIME:
+        state[DUE] = _earliest_expiry(state)
+
+
+@compiled
+def _earliest_expiry(state):
+    due = NO_TIME
+    for market in range(state[MARKETS]):
+        base = base_of(state, market)
+        for side in range(2):
+            slot = state[base + HEAD_BUY + side]
+            while slot > 0:
+                at = slot_at(state, base, slot)
+                due = min(due, state[at + EXPIRES])
+                slot = state[at + NEXT]
+    return due
+
+
+@compiled
+def traded(state, base, side, rank, qty):
+    """Fold a trade of the tape: what stood in front of own orders at its level went first."""
+    slot = state[base + HEAD_BUY + side]
+    while slot > 0:
+        at = slot_at(state, base, slot)
+        if state[at + RANK] == rank:
+            state[at + AHEAD] = max(0, state[at + AHEAD] - qty)
+        slot = state[at + NEXT]
+
+
+@compiled
+def clip_ahead(state, base, side, rank, left):
+    """Fold a decrease of the tape: no more can stand ahead than the level holds."""
+    slot = state[base + HEAD_BUY + side]
+    while slot > 0:
+        at = slot_at(state, base, slot)
+        if state[at + RANK] == rank and state[at + AHEAD] > left:
+            state[at + AHEAD] = left
+        slot = state[at + NEXT]
+
+
+@compiled
+def lose_places(state, base):
+    """Fold a gap of the tape: nobody knows any more what stands ahead."""
+    for side in range(2):
+        slot = state[base + HEAD_BUY + side]
+        while slot > 0:
+            at = slot_at(state, base, slot)
+            state[at + AHEAD] = CLAIM_NONE
+            slot = state[at + NEXT]
+
+
+@compiled
+def clip_places(state, base):
+    """Fold the end of a snapshot of the tape: at most the displayed level stands ahead."""
+    for side in range(2):
+        slot = state[base + HEAD_BUY + side]
+        while slot > 0:
+            at = slot_at(state, base, slot)
+            level = level_at(state, base, side, state[at + RANK])
+            state[at + AHEAD] = min(state[at + AHEAD], state[level + QTY])
+            slot = state[at + NEXT]
+
+
+@compiled
+def open_qty(state, base, side, skip):
+    """Return the open quantity of own orders on a side, without the order in slot `skip`."""
+    total = 0
+    slot = state[base + HEAD_BUY + side]
+    while slot > 0:
+        at = slot_at(state, base, slot)
+        if slot != skip:
+            total += state[at + LEFT]
+        slot = state[at + NEXT]
+    return total
+
+
+@compiled
+def required(state, base, position, skip, instead):
+    """Return the collateral of a market's open orders, $0.000001.
+
+    As if the position were `position`, and the order in slot `skip` (0 for none) were replaced by
+    `instead`: (side, rank, left). Best orders close the opposite position first, which costs
+    nothing; the rest reserves its price (SPEC 6.4). Orders of one rank cost the same, so their
+    place does not matter.
+    """
+    side, rank, left = instead
+    total = 0
+    for of_side in range(2):
+        capacity = max(0, -position) if of_side == 0 else max(0, position)
+        waiting = left if of_side == side else 0
+        slot = state[base + HEAD_BUY + of_side]
+        while slot > 0 or waiting > 0:
+            at = slot_at(state, base, slot)
+            if slot > 0 and (waiting == 0 or state[at + RANK] > rank):
+                of_rank = state[at + RANK]
+                qty = state[at + LEFT] if slot != skip else 0
+                slot = state[at + NEXT]
+            else:
+                of_rank = rank
+                qty = waiting
+                waiting = 0
+            closing = min(capacity, qty)
+            capacity -= closing
+            total += (qty - closing) * of_rank * state[base + TICK]
+    return total

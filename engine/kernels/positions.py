@@ -1,0 +1,91 @@
+"""PositionTracker: positions, cost, realised profit, cash, fees and reserved collateral.
+
+Folds journal rows alone, and holds nothing but its own words, so that anybody's projection that
+follows the same rules arrives at the same bytes. Positions are signed, + YES and - NO; a fill
+first closes what is held of the other outcome (a pair is worth one dollar at once), then opens.
+"""
+
+from __future__ import annotations
+
+from ..compiled import compiled
+from ..schema import NO_MARKET, JournalKind
+from ..units import PRICE_ONE
+from .arithmetic import muldiv
+from .layout import (
+    ACCOUNT_WORDS,
+    CASH,
+    COST,
+    FEES,
+    POSITION,
+    POSITION_FEES,
+    POSITION_REALISED,
+    POSITION_RESERVED,
+    POSITION_TRACKER,
+    POSITION_WORDS,
+    REALISED,
+    RESERVED,
+)
+
+_FILL = int(JournalKind.FILL)
+_SETTLED = int(JournalKind.SETTLED)
+
+
+@compiled
+def position_at(market):
+    """Return the offset of a market's position words."""
+    return POSITION_TRACKER + ACCOUNT_WORDS + POSITION_WORDS * market
+
+
+@compiled
+def closing_part(position, side, qty):
+    """Return how much of a fill closes what is held of the other outcome."""
+    held = -position if side == 0 else position
+    return min(qty, max(0, held))
+
+
+@compiled
+def fill_cash(position, side, price, qty):
+    """Return the change of cash by a fill, fee apart, $0.000001."""
+    leg = price if side == 0 else PRICE_ONE - price
+    closing = closing_part(position, side, qty)
+    return (PRICE_ONE - leg) * closing - leg * (qty - closing)
+
+
+@compiled
+def apply_position(state, row):
+    """Fold one journal row."""
+    market = row["market"]
+    state[CASH] += row["cash"] - row["fee"]
+    state[FEES] += row["fee"]
+    if market == NO_MARKET:
+        return
+    at = position_at(market)
+    state[RESERVED] += row["reserved"]
+    state[at + POSITION_RESERVED] += row["reserved"]
+    kind = row["kind"]
+    if kind == _FILL:
+        _fill(state, at, row)
+    elif kind == _SETTLED:
+        profit = row["cash"] - state[at + COST]
+        state[at + POSITION] = 0
+        state[at + COST] = 0
+        state[at + POSITION_REALISED] += profit
+        state[REALISED] += profit
+
+
+@compiled
+def _fill(state, at, row):
+    side = row["side"]
+    qty = row["qty"]
+    position = state[at + POSITION]
+    leg = row["price"] if side == 0 else PRICE_ONE - row["price"]
+    closing = closing_part(position, side, qty)
+    if closing > 0:
+        basis = muldiv(state[at + COST], closing, abs(position), 0)
+        profit = (PRICE_ONE - leg) * closing - basis
+        state[at + COST] -= basis
+        state[at + POSITION_REALISED] += profit
+        state[REALISED] += profit
+    state[at + COST] += leg * (qty - closing)
+    state[at + POSITION] = position + qty if side == 0 else position - qty
+    state[at + POSITION_FEES] += row["fee"]

@@ -1,0 +1,79 @@
+"""RewardCalculator: what the portfolio is worth at the stated mark, and how far it fell.
+
+Reward between two moments is the difference of `portfolio_value`, so it does not depend on how a
+run is cut into steps. Values are taken at the end of each burst and each command, never inside.
+"""
+
+from __future__ import annotations
+
+from ..compiled import compiled
+from ..schema import Mark
+from ..units import PRICE_ONE
+from .arithmetic import position_value, taker_fee
+from .book import is_live, price_of, visible_at, visible_best
+from .layout import (
+    BEST_BUY,
+    BEST_SELL,
+    CASH,
+    DIRTY,
+    DRAWDOWN,
+    FEE_ROUNDING,
+    MARK_MODE,
+    MID2,
+    PEAK,
+    POSITION,
+    POSITIONS_VALUE,
+    TAKER_PPM,
+    TICK,
+    TOP,
+    VALUE,
+)
+from .positions import position_at
+
+_CLOSE = int(Mark.CLOSE)
+
+
+@compiled
+def portfolio_value(state):
+    """Return cash and positions at the mark, $0.000001."""
+    return state[CASH] + state[POSITIONS_VALUE]
+
+
+@compiled
+def revalue(state, base, market):
+    """Mark a market anew and the portfolio with it."""
+    state[DIRTY] = 0
+    position = state[position_at(market) + POSITION]
+    live = is_live(state, base)
+    if live:
+        state[base + MID2] = (
+            state[base + BEST_BUY] + state[base + TOP] - state[base + BEST_SELL]
+        ) * state[base + TICK]
+    if live and state[MARK_MODE] == _CLOSE:
+        value = _closing_value(state, base, position)
+    else:
+        value = position_value(position, state[base + MID2])
+    state[POSITIONS_VALUE] += value - state[base + VALUE]
+    state[base + VALUE] = value
+    total = portfolio_value(state)
+    if total > state[PEAK]:
+        state[PEAK] = total
+    if state[PEAK] - total > state[DRAWDOWN]:
+        state[DRAWDOWN] = state[PEAK] - total
+
+
+@compiled
+def _closing_value(state, base, position):
+    """What closing the position now into displayed depth would pay, taker fees deducted."""
+    against = 0 if position > 0 else 1
+    left = abs(position)
+    value = 0
+    rank = visible_best(state, base, against, state[base + BEST_BUY + against])
+    while left > 0 and rank > 0:
+        part = min(left, visible_at(state, base, against, rank))
+        price = price_of(state, base, against, rank)
+        value += part * (price if against == 0 else PRICE_ONE - price)
+        value -= taker_fee(state[base + TAKER_PPM], part, price, state[FEE_ROUNDING])
+        left -= part
+        rank = visible_best(state, base, against, rank - 1)
+    return value
