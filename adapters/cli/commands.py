@@ -1,0 +1,180 @@
+"""The commands: what each is told, what it answers, and an example of each.
+
+Nothing but click is imported here before a command runs, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+DEMO_STRATEGY = "foldbook.examples.market_maker:MarketMaker"
+DEMO_SESSION = "synthetic:7"
+
+Command = Callable[..., Any]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="foldbook")
+def foldbook() -> None:
+    """Backtest strategies on binary prediction markets, event by event and to the last cent.
+
+    SESSION is the folder of a session, or a generated one: synthetic:SEED.
+    """
+
+
+def command(example: str) -> Callable[[Command], click.Command]:
+    """Register a command with `--json` and an example in its help."""
+
+    def register(function: Command) -> click.Command:
+        named = click.option(
+            "--json", "as_json", is_flag=True, help="One JSON object on stdout, all else on stderr."
+        )(function)
+        name = function.__name__.removesuffix("_command")
+        return foldbook.command(name, epilog=f"\b\nExample:\n  {example}")(named)
+
+    return register
+
+
+def options_of_a_run(function: Command) -> Command:
+    """Add the options that say how a run goes; they arrive as the fields of `runs.Run`."""
+    for option in (
+        click.option("--every", metavar="TIME", help="Call a function every so often: 100ms."),
+        click.option("--queue", default="conservative", show_default=True, help="Queue model."),
+        click.option("--latency", default="0ms", show_default=True, help="Order latency."),
+        click.option("--fees", metavar="NAME", help="Fee schedule; default: by date."),
+        click.option("--seed", type=int, default=0, show_default=True, help="Seed of the run."),
+        click.option("--cash", default="1000", show_default=True, help="Dollars to begin with."),
+        click.option("--market", "markets", multiple=True, help="Tell the strategy of this alone."),
+        click.option("--param", "params", multiple=True, metavar="K=V", help="Passed to Name."),
+    ):
+        function = option(function)
+    return function
+
+
+@command("foldbook demo --seed 7")
+@click.option("--seed", default=7, show_default=True, help="Seed of the generated session.")
+@click.option("--journal", type=click.Path(path_type=Path), help="Save the journal here.")
+def demo(seed: int, journal: Path | None, as_json: bool) -> None:
+    """Generate a session, run a market maker over it, and explain one of its fills."""
+    from . import plugins, reports, runs, show
+
+    session = plugins.session(f"{DEMO_SESSION.partition(':')[0]}:{seed}")
+    result, seconds = runs.finish(runs.Run(DEMO_STRATEGY), session, journal)
+    why = result.explain(result.fills[0]) if len(result.fills) else "no fill to explain"
+    figures = reports.backtest(result, session, seconds)
+    show.answer({**figures, "explained": why}, as_json, result.summary(), "", why, "",
+                f"digest {result.digest}")
+
+
+@command("foldbook import kalshi-ws recordings/ --to sessions/ --metadata metadata/")
+@click.argument("format")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--to", required=True, type=click.Path(path_type=Path), help="Folder of sessions.")
+@click.option("--metadata", type=click.Path(exists=True, path_type=Path),
+              help="Folder with what the markets are and how they settled.")
+@click.option("--group", is_flag=True, help="One session of all markets, not one each.")
+@click.option("--keep-going", is_flag=True, help="Count and report bad lines instead of stopping.")
+@click.option("--seq-scope", type=click.Choice(["market", "subscription"]), default=None,
+              help="Whether a hole in seq is a gap: only if the recording is a whole subscription.")
+def import_command(format: str, sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Turn recordings into sessions.
+
+    FORMAT names an importer, such as kalshi-ws.
+    """
+    from . import plugins, reports, show
+
+    importer = plugins.entry("foldbook.importers", format)
+    with show.progress("import") as report:
+        reported = importer([Path(source) for source in sources], progress=report, **options)
+    show.answer(*reports.imported(reported, as_json))
+
+
+@command("foldbook info sessions/KXGOLD15M-26AUG102130-30")
+@click.argument("session")
+@click.option("--book-at", type=int, metavar="TS", help="Show the book at this time, ns UTC.")
+@click.option("--market", help="The market of --book-at, where the session has several.")
+@click.option("--clock", type=click.Choice(["exchange", "receive"]), default="exchange",
+              show_default=True, help="The clock of --book-at.")
+def info(
+    session: str, book_at: int | None, market: str | None, clock: str, as_json: bool
+) -> None:
+    """Say what a session holds, or what its book was at some time."""
+    from . import plugins, reports, show
+
+    found = plugins.session(session)
+    if book_at is None:
+        show.answer(*reports.session(found, as_json))
+    else:
+        show.answer(*reports.book(found, market, book_at, clock, as_json))
+
+
+@command("foldbook backtest synthetic:7 --strategy my_strategy.py:JoinBestBid --param size=10")
+@click.argument("session")
+@click.option("--strategy", required=True, metavar="module:Name", help="Or file.py:Name.")
+@options_of_a_run
+@click.option("--journal", type=click.Path(path_type=Path), help="Save the journal here.")
+def backtest(
+    session: str, journal: Path | None, as_json: bool, params: tuple[str, ...], **options: Any
+) -> None:
+    """Run a strategy over a session."""
+    from . import plugins, reports, runs, show
+
+    run = runs.Run(params=dict(plugins.parameter(text) for text in params), **options)
+    found = plugins.session(session)
+    result, seconds = runs.finish(run, found, journal)
+    show.answer(reports.backtest(result, found, seconds), as_json, result.summary(), "",
+                f"digest {result.digest}", *([f"journal {journal}"] if journal else []))
+
+
+@command("foldbook verify run.journal")
+@click.argument("journal", type=click.Path(path_type=Path))
+@click.option("--session", help="Where the session is now; default: where it was.")
+@click.option("--strategy", metavar="module:Name", help="Where the strategy is now.")
+@click.pass_context
+def verify(
+    context: click.Context, journal: Path, session: str | None, strategy: str | None, as_json: bool
+) -> None:
+    """Do a run again, replay it and rebuild it, and say whether each row is the same.
+
+    Exit status 1 if not: then the first row that differs is shown.
+    """
+    from . import checks, show
+
+    found = checks.verify(journal, session, strategy)
+    show.answer(found.data, as_json, *found.lines)
+    context.exit(0 if found.equal else 1)
+
+
+@command("foldbook explain run.journal 0")
+@click.argument("journal", type=click.Path(path_type=Path))
+@click.argument("fill", type=click.IntRange(min=0))
+@click.option("--session", help="Where the session is now; default: where it was.")
+def explain(journal: Path, fill: int, session: str | None, as_json: bool) -> None:
+    """Show the chain of causes of one fill, counted from 0."""
+    from . import runs, show
+
+    result, _ = runs.opened(journal, session)
+    if fill >= len(result.fills):
+        raise click.UsageError(f"fill {fill}: journal {journal} has {len(result.fills)} fills")
+    why = result.explain(result.fills[fill])
+    show.answer({"journal": str(journal), "fill": fill, "explanation": why}, as_json, why)
+
+
+@command("foldbook bench --toy")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--toy", is_flag=True, help="Tiny sizes: does it work, not how fast is it.")
+def bench(names: tuple[str, ...], toy: bool, as_json: bool) -> None:
+    """Measure, checking every answer."""
+    from foldbook.benchmarks import harness
+
+    from . import reports, show
+
+    try:
+        figures = list(harness.run(names, is_toy=toy))
+    except KeyError as error:
+        raise click.UsageError(error.args[0]) from None
+    show.answer(*reports.measured(figures, as_json))

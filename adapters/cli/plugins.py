@@ -1,0 +1,103 @@
+"""What is plugged in by name: importers, generators and strategies; and how sessions are found."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from foldbook.engine import Session
+
+
+def entry(group: str, name: str) -> Callable[..., Any]:
+    """Return what an entry point of `group` names. Raises UsageError listing those there are."""
+    from importlib.metadata import entry_points
+
+    found = {point.name: point for point in entry_points(group=group)}
+    if name not in found:
+        known = ", ".join(sorted(found)) or "none is installed"
+        raise click.UsageError(f"{name!r} is not one of the {group.partition('.')[2]}: {known}")
+    loaded: Callable[..., Any] = found[name].load()
+    return loaded
+
+
+def session(text: str) -> Session:
+    """Return the session in a folder, or a generated one such as "synthetic:7"."""
+    from .. import sessions
+
+    generated = re.fullmatch(r"([a-z][a-z0-9-]*)(?::(\d+))?", text)
+    if generated and not Path(text).exists():
+        name, seed = generated.groups()
+        made: Session = entry("foldbook.generators", name)(**({"seed": int(seed)} if seed else {}))
+        return made
+    return sessions.load(text)
+
+
+def session_again(source: Mapping[str, Any]) -> Session:
+    """Return the session that a journal's header names: {"path"} or {"generator", parameters}."""
+    from .. import sessions
+
+    if "path" in source:
+        return sessions.load(source["path"])
+    parameters = {name: value for name, value in source.items() if name != "generator"}
+    made: Session = entry("foldbook.generators", source["generator"])(**parameters)
+    return made
+
+
+def strategy(spec: str) -> Any:
+    """Return what "module:Name" or "file.py:Name" names; the current folder is importable.
+
+    Raises UsageError if there is no such thing; what the module raises itself goes through.
+    """
+    place, colon, name = spec.rpartition(":")
+    if not colon or not place or not name:
+        raise click.UsageError(f"strategy {spec!r} is not like module:Name or file.py:Name")
+    module = _file(Path(place)) if place.endswith(".py") else _module(place)
+    if not hasattr(module, name):
+        raise click.UsageError(f"strategy {spec!r}: there is no {name} in {module.__file__}")
+    return getattr(module, name)
+
+
+def parameter(text: str) -> tuple[str, int | bool | str]:
+    """Return (name, value) of "name=value": an int or a truth value if it reads like one.
+
+    >>> parameter("size=10"), parameter("price=0.48"), parameter("shy=true")
+    (('size', 10), ('price', '0.48'), ('shy', True))
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise click.UsageError(f"parameter {text!r} is not like name=value")
+    if re.fullmatch(r"[-+]?\d+", value):
+        return name, int(value)
+    return name, {"true": True, "false": False}.get(value.lower(), value)
+
+
+def _module(name: str) -> Any:
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and f"{name}.".startswith(f"{error.name}."):
+            raise click.UsageError(f"strategy: there is no module {name!r} here") from None
+        raise
+
+
+def _file(path: Path) -> Any:
+    if not path.is_file():
+        raise click.UsageError(f"strategy: there is no file {path}")
+    sys.path.insert(0, str(path.parent.resolve()))
+    name = f"strategy_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

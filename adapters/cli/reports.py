@@ -1,0 +1,117 @@
+"""What commands answer: for each, the JSON object, and the text and tables for people.
+
+Money, prices and quantities are decimal strings in dollars and contracts; times are ns UTC in JSON,
+and dates where people read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import click
+
+from foldbook.engine import Result, Session
+from foldbook.engine.units import iso_time
+
+from .. import sessions
+from .show import table
+
+Answer = tuple[Mapping[str, Any], bool, Any]
+
+
+def backtest(result: Result, session: Session, seconds: float) -> dict[str, Any]:
+    """Return the figures of a run, and how long it took."""
+    events = len(session.tape)
+    return {
+        "session": name_of(session),
+        "markets": [market.ticker for market in session.markets],
+        **result.metrics(),
+        "digest": result.digest,
+        "run_digest": result.run_digest,
+        "seconds": round(seconds, 6),
+        "events_per_second": round(events / seconds) if seconds else 0,
+    }
+
+
+def name_of(session: Session) -> str:
+    """Return where a session is, or how it was generated."""
+    return str(session.source.get("path", session.name))
+
+
+def imported(reported: Iterable[Any], as_json: bool) -> tuple[Any, ...]:
+    """Say what was read, joined and rejected, and why."""
+    found = [plain(report) for report in reported]
+    columns = ("session", "markets", "read", "joined", "rejected", "gaps")
+    rows = [[*(each[name] for name in columns[:1]), " ".join(each["markets"][:3]),
+             *(each[name] for name in columns[2:])] for each in found]
+    reasons: dict[str, int] = {}
+    for each in found:
+        for reason, count in each.get("reasons", {}).items():
+            reasons[reason] = reasons.get(reason, 0) + count
+    parts = [table(rows, *columns)]
+    if reasons:
+        parts.append(table(sorted(reasons.items()), "rejected because", "lines"))
+    return {"sessions": found}, as_json, *parts
+
+
+def session(found: Session, as_json: bool) -> tuple[Any, ...]:
+    """Say what a session holds."""
+    data = sessions.describe(found)
+    markets = [
+        (each["ticker"], when(each["first_ts"]), when(each["last_ts"]), each["tick"],
+         each["status"], each["result"] or "-")
+        for each in data["markets"]
+    ]
+    counts = ("events", "snapshots", "deltas", "trades", "joined_trades", "gaps")
+    return (
+        data,
+        as_json,
+        f"{data['session']}: {len(markets)} markets, {data['events']} events",
+        table(markets, "market", "first", "last", "tick", "status", "result"),
+        table([[data[name] for name in counts]], *counts),
+        *data.get("quality", ()),
+        f"digest {data['digest']}",
+    )
+
+
+def book(
+    found: Session, market: str | None, ts: int, clock: str, as_json: bool
+) -> tuple[Any, ...]:
+    """Show the book of a market at a time, best levels in the middle."""
+    if market is None and len(found.markets) > 1:
+        raise click.UsageError("--book-at needs --market: the session has several")
+    ticker = market or found.markets[0].ticker
+    try:
+        data = sessions.book_at(found, ticker, ts, clock=clock)
+    except KeyError as error:
+        raise click.UsageError(f"--market: {error.args[0]}") from None
+    asks = [("", price, qty) for price, qty in reversed(data["yes_asks"])]
+    bids = [(qty, price, "") for price, qty in data["yes_bids"]]
+    title = f"{ticker} at {iso_time(ts)} by {clock} time"
+    return data, as_json, table(asks + bids, "bids", "price", "asks", title=title)
+
+
+def measured(figures: list[dict[str, Any]], as_json: bool) -> tuple[Any, ...]:
+    """Show the figures of benchmarks."""
+    rows = [
+        (each["name"], f"{each['work']:,} {each['unit']}", f"{each['min_seconds']:.4f}",
+         f"{each['median_seconds']:.4f}", f"{each['cold_seconds']:.4f}",
+         f"{each['per_second']:,.0f} {each['unit']}/s")
+        for each in figures
+    ]
+    heads = ("benchmark", "work", "least s", "median s", "cold s", "rate")
+    return {"benchmarks": figures}, as_json, table(rows, *heads)
+
+
+def when(ts: int | None) -> str:
+    """Return a time for people: seconds are enough."""
+    return "-" if ts is None else iso_time(ts)[:19] + "Z"
+
+
+def plain(report: Any) -> dict[str, Any]:
+    """Return an importer's report as JSON holds it."""
+    import msgspec
+
+    made: dict[str, Any] = msgspec.to_builtins(report, enc_hook=str)
+    return made
