@@ -54,17 +54,20 @@ class Run:
         if self.fees is not None and self.fees not in FEE_SCHEDULES:
             known = ", ".join(FEE_SCHEDULES)
             raise click.UsageError(f"--fees: {self.fees!r} is not one of {known}")
-        return Backtest(
-            session,
-            made(self.strategy, self.params),
-            cash=option("--cash", dollars, self.cash),
-            seed=self.seed,
-            fees=None if self.fees is None else FEE_SCHEDULES[self.fees],
-            latency=option("--latency", Latency.constant, self.latency),
-            queue=option("--queue", Queue.named, self.queue),
-            every=self.every,
-            markets=self.markets or None,
-        )
+        settings = {
+            "cash": option("--cash", dollars, self.cash),
+            "seed": self.seed,
+            "fees": None if self.fees is None else FEE_SCHEDULES[self.fees],
+            "latency": option("--latency", Latency.constant, self.latency),
+            "queue": option("--queue", Queue.named, self.queue),
+            "every": self.every,
+            "markets": self.markets or None,
+        }
+        strategy = made(self.strategy, self.params)
+        try:
+            return Backtest(session, strategy, **settings)
+        except (ValueError, TypeError) as error:
+            raise click.UsageError(str(error)) from error
 
     def header(self, session: Session) -> dict[str, Any]:
         """Return what a journal keeps, so that the run can be done again from the file alone."""

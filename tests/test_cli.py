@@ -1,0 +1,410 @@
+"""The command line: what it answers, its exit status, and that nobody ever sees a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foldbook.adapters import cli, journals, sessions, synthetic
+from foldbook.adapters.cli import commands, plugins, show
+from foldbook.engine.schema import JournalKind
+
+MAKER = """
+from foldbook.engine import Side, contracts
+
+class Maker:
+    def __init__(self, size=10, edge=0):
+        self.size, self.edge = size, edge
+
+    def on_book(self, sim, market):
+        book = sim.book(market)
+        if book.best_bid and not sim.orders.open(market):
+            sim.submit(market, Side.BUY, price=book.best_bid - self.edge, qty=contracts(self.size))
+
+class Broken(Maker):
+    def on_fill(self, sim, fill):
+        return 1 / 0
+
+class Stillborn:
+    def __init__(self):
+        raise LookupError("no crystal ball")
+
+class Sleeper:
+    pass
+
+def decide(sim):
+    pass
+"""
+FAULTY_LINE = MAKER[: MAKER.index("return 1 / 0")].count("\n") + 1
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty current folder with the strategies above in `mine.py`, and a generated session."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    (tmp_path / "mine.py").write_text(MAKER)
+    sessions.save(synthetic.session(seed=3, events=3000, minutes=5), tmp_path / "session")
+    return tmp_path
+
+
+@pytest.fixture
+def run(capsys):
+    """A function that runs a command and returns (status, stdout, stderr)."""
+
+    def run(*arguments):
+        status = cli.main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+@pytest.fixture
+def answer(run):
+    """A function that runs a command that must be done, and returns its JSON object."""
+
+    def answer(*arguments, status=0):
+        found, out, err = run(*arguments, "--json")
+        assert (found, out.count("\n")) == (status, 1), err
+        return json.loads(out)
+
+    return answer
+
+
+def one_line(err):
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    return err
+
+
+# The help.
+
+
+@pytest.mark.parametrize("name", sorted(commands.foldbook.commands))
+def test_help_has_an_example(run, name):
+    """Each command explains itself, takes --json, and shows an example of itself."""
+    status, out, _ = run(name, "--help")
+    assert status == 0
+    assert f"foldbook {name}" in out.partition("Example:")[2]
+    assert "--json" in out
+
+
+def test_there_are_these_commands():
+    """The commands of the contract, and no other."""
+    expected = {"demo", "import", "info", "backtest", "verify", "explain", "bench"}
+    assert set(commands.foldbook.commands) == expected
+
+
+def test_help_is_quick():
+    """`--help` imports no engine: 0.3 s, of the best of three because machines are busy."""
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "foldbook.adapters.cli", "--help"], check=True,
+            capture_output=True,
+        )
+        seconds.append(time.perf_counter() - began)
+    assert min(seconds) < 0.3
+    code = "import foldbook.adapters.cli.commands, sys; print('numpy' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert ran.stdout == "False\n"
+
+
+def test_every_entry_point_leads_somewhere():
+    """What setup.cfg plugs in can be loaded and called."""
+    for group in ("foldbook.importers", "foldbook.generators"):
+        points = entry_points(group=group)
+        assert points
+        assert all(callable(point.load()) for point in points)
+
+
+# What commands answer.
+
+INFO = {"session", "markets", "events", "snapshots", "deltas", "trades", "gaps", "joined_trades",
+        "digest"}
+INFO_MARKET = {"ticker", "first_ts", "last_ts", "tick", "status", "result"}
+FIGURES = {"session", "markets", "events", "orders", "rejects", "fills", "contracts", "fees", "pnl",
+           "final_value", "max_drawdown", "digest", "seconds", "events_per_second"}
+
+
+def test_demo(run, answer):
+    """The demo summarises, explains one fill and shows the digest; the same digest each time."""
+    figures = answer("demo")
+    assert figures["fills"] > 0
+    assert figures["explained"]
+    status, out, _ = run("demo")
+    assert status == 0
+    assert figures["explained"] in out
+    assert out.endswith(f"digest {figures['digest']}\n")
+
+
+def test_info(here, answer, run):
+    """Info counts what the tape holds, and is a table without --json."""
+    session = sessions.load("session")
+    data = answer("info", "session")
+    assert data["events"] == 3000
+    assert data["digest"] == session.digest
+    assert {*data} >= INFO
+    assert {*data["markets"][0]} >= INFO_MARKET
+    _, out, _ = run("info", "session")
+    assert session.markets[0].ticker in out
+    assert answer("info", "synthetic:3")["markets"][0]["ticker"] == "SYN-3-000"
+
+
+def test_book_at(here, answer):
+    """The book at a time is that of `sessions.book_at`, by either clock."""
+    session = sessions.load("session")
+    middle = int(session.tape.rows["ts"][1500])
+    for clock in ("exchange", "receive"):
+        book = answer("info", "session", "--book-at", middle, "--clock", clock)
+        assert book == sessions.book_at(session, 0, middle, clock=clock)
+        assert re.fullmatch(r"0\.\d{4}", book["yes_bids"][0][0])
+
+
+def test_backtest(here, answer):
+    """A backtest reports the figures of the contract; by file and by module they are the same."""
+    figures = answer("backtest", "session", "--strategy", "mine.py:Maker", "--journal", "j")
+    again = answer("backtest", "session", "--strategy", "mine:Maker")
+    assert {*figures} >= FIGURES
+    assert figures["digest"] == again["digest"]
+    assert figures["orders"] > figures["fills"] > 0
+    rows = journals.load("j")[1]
+    assert figures["fills"] == np.count_nonzero(rows["kind"] == JournalKind.FILL)
+    assert figures["orders"] == np.count_nonzero(rows["kind"] == JournalKind.SUBMITTED)
+
+
+def test_options_arrive(here, answer):
+    """Parameters, cash and fees change the run; each is kept in the journal and used by verify."""
+    plain = answer("backtest", "session", "--strategy", "mine.py:Maker")
+    for option in (["--param", "size=3"], ["--cash", "50.25"], ["--fees", "NO_FEES"],
+                   ["--market", "SYN-3-000", "--param", "edge=100"]):
+        run = ["backtest", "session", "--strategy", "mine.py:Maker", "--journal", "j", *option]
+        figures = answer(*run)
+        assert (figures["digest"] == plain["digest"]) == (option[0] == "--fees")
+        assert answer("verify", "j")["digest"] == figures["digest"]
+
+
+def test_functions_are_called_every_so_often(here, answer):
+    """A function needs --every, and the journal keeps it."""
+    answer("backtest", "session", "--strategy", "mine.py:decide", "--every", "1s", "--journal", "j")
+    assert answer("verify", "j")["equal"]
+
+
+def test_verify(here, answer, run):
+    """A journal verifies in all three ways; another strategy does not, by its first row."""
+    answer("backtest", "session", "--strategy", "mine.py:Maker", "--journal", "j")
+    data = answer("verify", "j")
+    assert data["equal"]
+    assert all(data[way]["equal"] for way in ("rerun", "replay", "rebuild"))
+    other = answer("verify", "j", "--strategy", "mine.py:Sleeper", status=1)
+    assert other["rerun"]["difference"].startswith("row 1 (SUBMITTED SYN-3-000 ts")
+    assert other["replay"]["equal"]
+    status, out, err = run("verify", "j", "--strategy", "mine.py:Sleeper")
+    assert (status, err) == (1, "")
+    assert "row 1" in out
+
+
+def test_verify_finds_a_forged_row(here, answer):
+    """A journal whose file is sound but whose fill was changed is not what the run does."""
+    answer("backtest", "session", "--strategy", "mine.py:Maker", "--journal", "j")
+    header, rows, places = journals.load("j")
+    rows = rows.copy()
+    fill = int(np.flatnonzero(rows["kind"] == JournalKind.FILL)[0])
+    rows["price"][fill] -= 100
+    journals.save("j", rows, places, header)
+    data = answer("verify", "j", status=1)
+    assert data["rerun"]["difference"].startswith(f"row {fill} (FILL SYN-3-000")
+    assert "price is" in data["rerun"]["difference"]
+
+
+def test_verify_finds_a_moved_session(here, answer, run):
+    """A journal of a session that moved wants --session; a changed session is an error."""
+    answer("backtest", "session", "--strategy", "mine.py:Maker", "--journal", "j")
+    Path("session").rename("moved")
+    status, _, err = run("verify", "j")
+    assert status == 2
+    assert str(here / "session") in one_line(err)
+    assert answer("verify", "j", "--session", "moved")["equal"]
+    sessions.save(synthetic.session(seed=4, events=3000, minutes=5), "session")
+    status, _, err = run("verify", "j")
+    assert status == 2
+    assert "digest" in one_line(err)
+
+
+def test_a_generated_session_needs_no_folder(here, answer):
+    """The header of a journal over a generated session says how to generate it again."""
+    answer("demo", "--seed", "5", "--journal", "j")
+    assert answer("verify", "j")["equal"]
+
+
+def test_explain(here, answer, run):
+    """The fill asked for is explained, as text either way; one that is not there is named."""
+    answer("backtest", "session", "--strategy", "mine.py:Maker", "--journal", "j")
+    first = answer("explain", "j", 0)["explanation"]
+    assert first != answer("explain", "j", 1)["explanation"]
+    assert first in run("explain", "j", 0)[1]
+    status, _, err = run("explain", "j", 10**6)
+    assert status == 2
+    assert "fill 1000000" in one_line(err)
+
+
+def test_bench(answer, run):
+    """Benchmarks run at toy size, by name or all."""
+    all_of_them = answer("bench", "--toy")["benchmarks"]
+    for figures in all_of_them:
+        assert figures["per_second"] > 0
+    assert run("bench", "speed")[0] == 2
+
+
+# Whose fault it is.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["backtset"], "No such command 'backtset'"),
+        (["backtest", "session"], "backtest: Missing option '--strategy'"),
+        (["backtest", "session", "--strategy", "mine"], "not like module:Name"),
+        (["backtest", "session", "--strategy", "mine:Nobody"], "there is no Nobody in"),
+        (["backtest", "session", "--strategy", "yours:Maker"], "no module 'yours'"),
+        (["backtest", "session", "--strategy", "yours.py:Maker"], "there is no file yours.py"),
+        (["backtest", "session", "--strategy", "mine:Maker", "--param", "size"], "name=value"),
+        (["backtest", "session", "--strategy", "mine:Maker", "--param", "siez=1"], "siez"),
+        (["backtest", "session", "--strategy", "mine:Maker", "--cash", "lots"], "--cash: .*'lots'"),
+        (["backtest", "session", "--strategy", "mine:Maker", "--cash", "-5"], "cash"),
+        (["backtest", "session", "--strategy", "mine:Maker", "--fees", "X"], "KALSHI_2026_08"),
+        (["backtest", "session", "--strategy", "mine:Maker", "--queue", "X"], "'conservative'"),
+        (["backtest", "session", "--strategy", "mine:Maker", "--latency", "5ms"], "zero latency"),
+        (["backtest", "session", "--strategy", "mine:Maker", "--market", "X"], "--market: .*'X'"),
+        (["backtest", "session", "--strategy", "mine:decide"], "every"),
+        (["backtest", "nowhere", "--strategy", "mine:Maker"], "nowhere"),
+        (["backtest", "crystal:7", "--strategy", "mine:Maker"], "generators: synthetic"),
+        (["info", "mine.py"], "mine.py"),
+        (["info", "session", "--book-at", "0", "--market", "X"], "--market: .*'X'"),
+        (["import", "crystal-ball", "x", "--to", "y"], "importers: kalshi-ws"),
+        (["import", "kalshi-ws", "nowhere", "--to", "y"], "nowhere"),
+        (["verify", "nowhere"], "nowhere: No such file"),
+        (["verify", "mine.py"], "no foldbook journal"),
+        (["explain", "mine.py", "x"], "'x' is not a valid integer"),
+    ],
+)
+def test_wrong_use_is_one_line(here, run, arguments, text):
+    """Wrong use and bad input: exit 2, one line that says what, nothing on stdout."""
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, "")
+    assert re.search(text, one_line(err)), err
+
+
+@pytest.mark.parametrize("place", ["mine:Broken", "mine.py:Broken"])
+def test_a_strategy_that_raises(here, run, place):
+    """Exit 2 and one line with its file and line; traceback and journal so far are kept."""
+    status, out, err = run("backtest", "session", "--strategy", place, "--json")
+    assert status == 2
+    assert f"mine.py:{FAULTY_LINE}: ZeroDivisionError: division by zero" in one_line(err)
+    said = json.loads(out)
+    assert said["traceback"] in err
+    assert said["journal"] in err
+    assert "return 1 / 0" in Path(said["traceback"]).read_text()
+    rows = journals.load(said["journal"])[1]
+    assert rows["kind"][-1] == JournalKind.FILL
+
+
+def test_a_journal_of_a_strategy_that_raised_verifies(here, run, answer):
+    """What it did before is as repeatable as anything."""
+    run("backtest", "session", "--strategy", "mine.py:Broken", "--journal", "j")
+    assert answer("verify", "j")["equal"]
+
+
+def test_a_strategy_that_cannot_be_made(here, run):
+    """A constructor, or a module, that raises is the strategy's fault, too."""
+    status, _, err = run("backtest", "session", "--strategy", "mine.py:Stillborn")
+    assert status == 2
+    assert re.search(r"mine\.py:\d+: LookupError: no crystal ball", one_line(err))
+    Path("worse.py").write_text("import nonsense_that_is_not_there\n")
+    status, _, err = run("backtest", "session", "--strategy", "worse.py:X")
+    assert status == 2
+    assert "worse.py:1: ModuleNotFoundError" in one_line(err)
+
+
+def test_a_damaged_journal(here, answer, run):
+    """A flipped bit is a line that says where."""
+    answer("backtest", "session", "--strategy", "mine.py:Maker", "--journal", "j")
+    data = bytearray(Path("j").read_bytes())
+    data[len(data) // 2] ^= 1
+    Path("j").write_bytes(data)
+    status, _, err = run("verify", "j")
+    assert status == 2
+    assert "damaged between bytes" in one_line(err)
+
+
+def test_a_defect_is_one_line_as_well(here, run, monkeypatch):
+    """Even our own mistakes show no traceback: it is in a file, and the file is named."""
+    monkeypatch.setattr(sessions, "describe", lambda session: {}["markets"])
+    status, out, err = run("info", "session", "--json")
+    assert status == 2
+    assert "defect in foldbook: KeyError: 'markets'" in one_line(err)
+    assert "KeyError" in Path(json.loads(out)["traceback"]).read_text()
+
+
+# Small parts.
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("size=10", ("size", 10)), ("edge=-3", ("edge", -3)), ("price=0.48", ("price", "0.48")),
+     ("shy=False", ("shy", False)), ("name=a=b", ("name", "a=b")), ("name=", ("name", ""))],
+)
+def test_parameters(text, expected):
+    """Ints and truth values are read; everything else stays text, decimal numbers above all."""
+    assert plugins.parameter(text) == expected
+
+
+def test_a_bar_appears_only_when_it_takes_long(capsys, monkeypatch):
+    """Nothing is drawn in the first two seconds; then stderr has the bar, and stdout nothing."""
+    clock = iter([0.0, 1.9, 2.1])
+    monkeypatch.setattr(show.time, "monotonic", lambda: next(clock))
+    bars = []
+    monkeypatch.setattr(show, "_bar", lambda label: bars.append(FakeBar()) or bars[-1])
+    with show.progress("counting") as report:
+        report(1, 3)
+        assert not bars
+        report(2, 3)
+        report(3, 3)
+    assert bars[0].seen == [(2, 3), (3, 3), "stop"]
+
+
+class FakeBar:
+    task_ids = (0,)
+
+    def __init__(self):
+        self.seen = []
+
+    def update(self, task, completed, total):
+        self.seen.append((completed, total))
+
+    def stop(self):
+        self.seen.append("stop")
+
+
+def test_as_a_module_and_as_a_script(here):
+    """`python -m foldbook.adapters.cli` and the script `foldbook` are one program."""
+    script = Path(sys.executable).with_name("foldbook")
+    for program in ([sys.executable, "-m", "foldbook.adapters.cli"], [str(script)]):
+        ran = subprocess.run([*program, "info", "nowhere"], capture_output=True, text=True,
+                             check=False, env={**os.environ, "NUMBA_DISABLE_JIT": "1"})
+        assert (ran.returncode, ran.stdout) == (2, "")
+        assert one_line(ran.stderr).startswith("foldbook: nowhere")
