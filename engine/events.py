@@ -170,7 +170,10 @@ class OrderEvent(JournalEvent, frozen=True):
 
 
 class Submitted(OrderEvent, frozen=True):
-    pass
+    """tif and flags are as asked, so that what is no TimeInForce is still on record."""
+
+    tif: int  # type: ignore[assignment]
+    flags: int  # type: ignore[assignment]
 
 
 class Accepted(OrderEvent, frozen=True):
@@ -179,6 +182,10 @@ class Accepted(OrderEvent, frozen=True):
 
 
 class Rejected(OrderEvent, frozen=True):
+    """tif and flags are as asked."""
+
+    tif: int  # type: ignore[assignment]
+    flags: int  # type: ignore[assignment]
     reason: Reason
 
 

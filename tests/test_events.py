@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from workloads import drive, make
 
 from foldbook.engine import events
 from foldbook.engine.errors import JournalError, TapeError
@@ -86,6 +87,21 @@ def test_round_trip_keeps_every_byte(kind, data):
     assert type(read) is event_of(kind)
     assert events.from_msgpack(events.to_msgpack(read)) == event
     assert events.to_row(read, MARKETS).tobytes() == row.tobytes()
+
+
+def test_rows_of_random_workloads_are_events():
+    """Every row of a random tape and of the journal over it is an event, and comes back whole."""
+    seen = set()
+    for seed in range(10):
+        workload = make(seed, events=500, commands=100)
+        reference = workload.reference()
+        drive(reference, workload)
+        markets = [market.ticker for market in workload.markets]
+        for row in (*workload.rows, *reference.journal_rows()):
+            event = events.from_row(row, markets)
+            seen.add(type(event))
+            assert events.to_row(event, markets).tobytes() == row.tobytes(), f"seed {seed}: {event}"
+    assert seen == {event_of(kind) for kind in KINDS}
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)

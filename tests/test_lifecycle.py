@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from workloads import drive, make
 
 from foldbook.engine.errors import JournalError
 from foldbook.engine.lifecycle import TRANSITIONS, OrderState, check_journal, next_state
@@ -86,6 +87,25 @@ def step(kind, left):
     if kind in (K.CANCELED, K.EXPIRED):
         return st.just((left, 0))
     return size.map(lambda qty: (qty, left))
+
+
+def test_journals_of_random_workloads_obey_the_table():
+    """What the reference writes for random commands is a journal without a fault, in which every
+    state is some order's last one; its own count of what is open agrees."""
+    last = set()
+    for seed in range(20):
+        workload = make(seed, events=500, commands=100)
+        reference = workload.reference()
+        drive(reference, workload)
+        states = check_journal(reference.journal_rows())
+        last |= set(states.values())
+        open_orders = {key for key, state in states.items() if state.is_open}
+        assert open_orders == open_in(reference), f"seed {seed}"
+    assert last == set(OrderState) - {OrderState.SUBMITTED}
+
+
+def open_in(reference):
+    return {(market.index, number) for market in reference.markets for number in market.open}
 
 
 @pytest.mark.parametrize(
