@@ -1,0 +1,474 @@
+"""Chunks of lines to message rows: typed decoding, numbers in bulk, refusals one by one.
+
+The fast path decodes a chunk at once and reads columns; a value that is not what it should be is
+looked at again by itself, so that a refusal can name its row, field, value and what was expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from foldbook.engine.schema import MarketStatus, Side
+from foldbook.engine.units import MICROSECOND, MILLISECOND, PRICE_ONE, QTY_MAX, QTY_ONE, SECOND
+
+from .frames import Delta, Dialect, Kind, Level, Lifecycle, Snapshot, Trade
+from .messages import BLOCK_TRADE, MESSAGE_DTYPE, NO_RECV, NO_SEQ, NO_TS, REFUSED
+from .numbers import BAD, CENT, PAYOUTS, PRICES, QUANTITIES
+from .reports import UNKNOWN, Rejections
+from .sources import Chunk
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PRICE = "dollars between 0 and 1 with up to four decimals"
+_QTY = "contracts with up to two decimals"
+_BOOK_TYPES = ("orderbook_delta", "orderbook_snapshot")
+
+
+class RefusedError(Exception):
+    """A field of one message is not what it should be. why: a word to count it under."""
+
+    def __init__(self, why: str, field: str, value: object, expected: str):
+        super().__init__(f"{field} is {value!r}, expected {expected}")
+        self.why = why
+
+
+class Decoder:
+    """Turns the chunks of one recording into message rows; knows its tickers and subscriptions."""
+
+    def __init__(self, dialect: Dialect, files: Sequence[Path], rejections: Rejections):
+        self.dialect = dialect
+        self.tickers: dict[str, int] = {}
+        self.subs: dict[object, int] = {}
+        self.yes_prices: set[int] = set()
+        """Subscriptions that give the prices of the NO ladder on the YES scale (SPEC 1.5)."""
+        self._files = {path: number for number, path in enumerate(files)}
+        self._rejections = rejections
+
+    def decode(self, chunk: Chunk) -> np.ndarray:
+        """Return the messages of a chunk in order of arrival, levels after their snapshot."""
+        times, frames, rows = self._frames(chunk)
+        messages = np.zeros(len(frames), MESSAGE_DTYPE)
+        if not frames:
+            return messages
+        if times is None:
+            messages["recv"] = NO_RECV
+        else:
+            messages["recv"] = times
+            messages["recv"] *= self.dialect.recv_unit
+        messages["row"] = rows
+        messages["file"] = self._files[chunk.path]
+        kinds = np.fromiter([frame.kind for frame in frames], np.int8, len(frames))
+        messages["kind"] = kinds
+        self._subscriptions(messages, frames)
+        deltas = np.flatnonzero(kinds == Kind.DELTA)
+        if len(deltas):
+            chosen = [frames[at].msg for at in deltas] if len(deltas) < len(frames) else \
+                [frame.msg for frame in frames]
+            self._deltas(messages, deltas, chosen)
+        trades = np.flatnonzero(kinds == Kind.TRADE)
+        if len(trades):
+            self._each(messages, trades, frames, self._trade)
+        rest = np.flatnonzero((kinds == Kind.STATUS) | (kinds == Kind.START))
+        if len(rest):
+            self._each(messages, rest, frames, self._control)
+        for number in np.flatnonzero(kinds == Kind.LOST).tolist():
+            messages["market"][number] = self._ticker(frames[number].market_ticker)
+        snapshots = np.flatnonzero(kinds == Kind.SNAPSHOT)
+        return self._with_levels(messages, snapshots, frames) if len(snapshots) else messages
+
+    def _frames(self, chunk: Chunk) -> tuple[list[int] | None, list[Any], np.ndarray]:
+        """Decode a chunk at once, or line by line if that fails."""
+        if chunk.records is None:
+            try:
+                lines = self.dialect.decoder.decode_lines(chunk.text)
+                times, frames = self.dialect.unwrap(lines)
+            except msgspec.DecodeError:
+                return self._line_by_line(chunk)
+            if len(frames) == chunk.text.count(b"\n") + (not chunk.text.endswith(b"\n")):
+                return times, frames, np.arange(chunk.first_row, chunk.first_row + len(frames))
+        return self._line_by_line(chunk)
+
+    def _line_by_line(self, chunk: Chunk) -> tuple[list[int] | None, list[Any], np.ndarray]:
+        times: list[int] | None = []
+        frames: list[Any] = []
+        rows: list[int] = []
+        for row, line in enumerate(chunk.lines(), chunk.first_row):
+            if not line.strip():
+                continue
+            try:
+                time, frame = self.dialect.unwrap([self.dialect.decoder.decode(line)])
+            except msgspec.DecodeError as error:
+                lost = self._refuse_line(chunk.path, row, line, error)
+                if lost is not None:
+                    frames.append(lost)
+                    rows.append(row)
+                    if times is not None:
+                        times.append(times[-1] if times else 0)
+                continue
+            frames.append(frame[0])
+            rows.append(row)
+            if time is None:
+                times = None
+            elif times is not None:
+                times.append(time[0])
+        return times, frames, np.array(rows, np.int64)
+
+    def _refuse_line(
+        self, path: Path, row: int, line: bytes, error: msgspec.DecodeError
+    ) -> Any | None:
+        """Count a line that does not decode; return a frame that stands for a lost book message."""
+        text = str(error)
+        try:
+            record = msgspec.json.decode(line)
+        except msgspec.DecodeError:
+            shown = line[:60].decode("utf-8", "replace")
+            self._rejections.refuse(path, row, UNKNOWN, "not_json", f"not JSON: {shown!r}: {text}")
+            return None
+        of_book, ticker = _named(record)
+        why = "wrong_type"
+        if "missing required field" in text:
+            why = "missing_field"
+        elif text.startswith("Invalid value") and text.endswith(("type`", "event_type`")):
+            why = "unknown_type"
+        place = text.partition(" - at `$")[2].rstrip("`")
+        value = _value_at(record, place) if why != "missing_field" else None
+        shown = "" if why == "missing_field" else f" (value {value!r})"
+        self._rejections.refuse(path, row, ticker, why, f"{text}{shown}")
+        return _Lost(ticker) if of_book and ticker in self.tickers else None
+
+    def _subscriptions(self, messages: np.ndarray, frames: list[Any]) -> None:
+        """Fill sub and seq: by sid, or where each market has its own, by market."""
+        if self.dialect.parts:
+            seqs = [NO_SEQ if frame.seq is None else frame.seq for frame in frames]
+            keys = np.fromiter([self._ticker(frame.market_ticker) for frame in frames], np.int64)
+            messages["market"] = keys
+        else:
+            seqs = [frame.seq for frame in frames]
+            keys = np.fromiter([frame.sid for frame in frames], np.int64, len(frames))
+            messages["market"] = -1
+        messages["seq"] = seqs
+        for key in np.unique(keys).tolist():
+            number = -1 if key < 0 else self.subs.setdefault(key, len(self.subs))
+            messages["sub"][keys == key] = number
+
+    def _deltas(self, messages: np.ndarray, at: np.ndarray, deltas: list[Delta]) -> None:
+        count = len(deltas)
+        prices = np.fromiter([PRICES[delta.price_dollars] for delta in deltas], np.int64, count)
+        qtys = np.fromiter([QUANTITIES[delta.delta_fp] for delta in deltas], np.int64, count)
+        times = _delta_times(deltas)
+        doubtful = (prices == BAD) | (qtys == BAD)
+        cents = [delta.price for delta in deltas]
+        if cents.count(None) < count or self.dialect.parts:
+            doubtful[:] = True
+        refused = []
+        for number in np.flatnonzero(doubtful).tolist():
+            try:
+                prices[number], qtys[number] = _delta_values(deltas[number])
+            except RefusedError as error:
+                refused.append((number, error))
+        no = np.fromiter([delta.side == "no" for delta in deltas], np.bool_, count)
+        mirrored = no
+        if self.yes_prices:
+            mirrored = no & ~np.isin(messages["sub"][at], list(self.yes_prices))
+        whole = slice(None) if count == len(messages) else at
+        messages["price"][whole] = np.where(mirrored, PRICE_ONE - prices, prices)
+        messages["qty"][whole] = qtys
+        messages["ts"][whole] = times
+        messages["side"][whole] = no
+        messages["market"][whole] = self._tickers([delta.market_ticker for delta in deltas])
+        for number, error in refused:
+            self._refuse(messages, at[number], deltas[number].market_ticker, error)
+
+    def _trade(self, message: np.void, frame: Any) -> None:
+        trade: Trade = frame.msg
+        message["market"] = self._ticker(trade.market_ticker)
+        taker = trade.taker_outcome_side or trade.taker_side
+        if taker is None or (trade.taker_side or taker) != taker:
+            raise RefusedError("taker", "taker_side", trade.taker_side,
+                               f"yes or no, as taker_outcome_side ({trade.taker_outcome_side!r})")
+        price = _price("yes_price", trade.yes_price_dollars, trade.yes_price)
+        if trade.no_price_dollars is not None or trade.no_price is not None:
+            other = _price("no_price", trade.no_price_dollars, trade.no_price)
+            if price + other != PRICE_ONE:
+                raise RefusedError("price", "no_price_dollars", trade.no_price_dollars,
+                                   f"1 - yes_price_dollars ({trade.yes_price_dollars!r})")
+        message["price"] = price
+        message["side"] = Side.SELL if taker == "yes" else Side.BUY
+        message["qty"] = _positive(_qty("count", trade.count_fp, trade.count), trade.count_fp,
+                                   "count_fp")
+        message["flags"] = BLOCK_TRADE if trade.is_block_trade else 0
+        message["ts"] = NO_TS
+        if trade.ts_ms is not None:
+            message["ts"] = trade.ts_ms * MILLISECOND
+        elif trade.ts is not None:
+            message["ts"] = trade.ts * SECOND
+
+    def _control(self, message: np.void, frame: Any) -> None:
+        """A subscription begins, or a market's life goes on."""
+        if message["kind"] == Kind.START:
+            if not self.dialect.parts:
+                key = frame.msg.sid
+                message["sub"] = self.subs.setdefault(key, len(self.subs)) if key >= 0 else -1
+                if frame.msg.use_yes_price:
+                    self.yes_prices.add(int(message["sub"]))
+            return
+        news: Lifecycle = frame.msg
+        message["market"] = self._ticker(news.market_ticker)
+        message["ts"] = NO_TS
+        message["price"] = BAD_PAYOUT
+        if news.event_type == "determined":
+            message["qty"] = MarketStatus.DETERMINED
+            message["ts"] = (news.determination_ts or 0) * SECOND or NO_TS
+        elif news.event_type == "settled":
+            message["qty"] = MarketStatus.SETTLED
+            message["ts"] = (news.settled_ts or 0) * SECOND or NO_TS
+        elif news.event_type in ("deactivated", "activated"):
+            paused = news.event_type == "deactivated" and news.is_deactivated is not False
+            message["qty"] = MarketStatus.PAUSED if paused else MarketStatus.OPEN
+        elif news.event_type == "price_level_structure_updated" and news.price_ranges:
+            grid = grid_of([(each.start, each.end, each.step) for each in news.price_ranges])
+            message["kind"] = Kind.GRID
+            message["price"], message["edge"], message["qty"] = grid
+        else:
+            message["kind"] = Kind.CONTROL
+        if news.settlement_value is not None:
+            payout = PAYOUTS[news.settlement_value]
+            if payout == BAD:
+                raise RefusedError("price", "settlement_value", news.settlement_value, _PRICE)
+            message["price"] = payout
+        elif news.result in ("yes", "no") and message["kind"] == Kind.STATUS:
+            message["price"] = PRICE_ONE if news.result == "yes" else 0
+
+    def _each(
+        self, messages: np.ndarray, at: np.ndarray, frames: list[Any],
+        fill: Callable[[np.void, Any], None],
+    ) -> None:
+        """Fill the messages of a rarer kind one by one."""
+        for number in at.tolist():
+            try:
+                fill(messages[number], frames[number])
+            except RefusedError as error:
+                self._refuse(messages, number, frames[number].msg.market_ticker, error)
+                messages["kind"][number] = Kind.CONTROL
+
+    def _with_levels(
+        self, messages: np.ndarray, at: np.ndarray, frames: list[Any]
+    ) -> np.ndarray:
+        """Return the messages with the levels of each snapshot inserted after it."""
+        places: list[int] = []
+        blocks: list[np.ndarray] = []
+        for number in at.tolist():
+            snapshot: Snapshot = frames[number].msg
+            message = messages[number]
+            message["market"] = self._ticker(snapshot.market_ticker)
+            message["ts"] = NO_TS
+            try:
+                levels = self._levels(snapshot, int(message["sub"]) in self.yes_prices)
+            except RefusedError as error:
+                self._refuse(messages, number, snapshot.market_ticker, error)
+                continue
+            block = np.repeat(message.reshape(1), len(levels))
+            block["kind"] = Kind.LEVEL
+            for field, column in zip(("side", "price", "qty"), zip(*levels, strict=True),
+                                     strict=False):
+                block[field] = column
+            message["qty"] = len(levels)
+            places += [number + 1] * len(levels)
+            blocks.append(block)
+        return np.insert(messages, places, np.concatenate(blocks)) if blocks else messages
+
+    @staticmethod
+    def _levels(snapshot: Snapshot, yes_prices: bool) -> list[tuple[int, int, int]]:
+        """Return (side, price, qty) of all levels; a side that is absent or null is empty."""
+        found = []
+        for side, name in ((Side.BUY, "yes"), (Side.SELL, "no")):
+            fixed = getattr(snapshot, f"{name}_dollars_fp")
+            dollars = getattr(snapshot, f"{name}_dollars")
+            cents = getattr(snapshot, name)
+            chosen = next((each for each in (fixed, dollars, cents) if each is not None), ())
+            values = [_level(name, level, in_cents=chosen is cents) for level in chosen]
+            if chosen is not cents and cents is not None:
+                _check_cents(name, values, [_level(name, each, in_cents=True) for each in cents])
+            prices = {price for price, _ in values}
+            if len(prices) < len(values):
+                raise RefusedError("price", name, sorted(prices), "each price once")
+            mirrored = side == Side.SELL and not yes_prices
+            found += [(int(side), PRICE_ONE - price if mirrored else price, qty)
+                      for price, qty in values]
+        return found
+
+    def _refuse(self, messages: np.ndarray, number: int, ticker: str, error: RefusedError) -> None:
+        message = messages[number]
+        message["flags"] |= REFUSED
+        message["market"] = self._ticker(ticker)
+        path = next(path for path, file in self._files.items() if file == message["file"])
+        self._rejections.refuse(path, int(message["row"]), ticker, error.why, str(error))
+
+    def _ticker(self, ticker: str) -> int:
+        return self.tickers.setdefault(ticker, len(self.tickers))
+
+    def _tickers(self, tickers: list[str]) -> int | list[int]:
+        if tickers.count(tickers[0]) == len(tickers):
+            return self._ticker(tickers[0])
+        return [self._ticker(ticker) for ticker in tickers]
+
+
+BAD_PAYOUT = -1
+"""Price of a status that names no payout."""
+
+
+class _Lost(msgspec.Struct):
+    """Stands for a book message of a known market that could not be decoded."""
+
+    market_ticker: str
+    sid: int = -1
+    seq: int = -1
+    kind: int = Kind.LOST
+
+
+def grid_of(ranges: list[tuple[str, str, str]]) -> tuple[int, int, int]:
+    """Return (step in the centre, step at the edges, width of each edge), $0.0001, of price ranges.
+
+    Where the ranges are no centre between two equal edges, the finest step holds everywhere.
+    Raises RefusedError for a step that does not divide one dollar.
+    """
+    found = []
+    for start, end, step in ranges:
+        bounds = (PAYOUTS[start], PAYOUTS[end], PAYOUTS[step])
+        if BAD in bounds or bounds[2] == 0 or PRICE_ONE % bounds[2]:
+            raise RefusedError("grid", "price_ranges", (start, end, step), "a step that divides $1")
+        found.append(bounds)
+    found.sort()
+    steps = [step for _, _, step in found]
+    finest = min(steps)
+    if (
+        len(found) == 3 and steps[0] == steps[2] and found[0][1] == PRICE_ONE - found[2][0]
+        and found[0][:1] == (0,) and found[1][:2] == (found[0][1], found[2][0])
+        and steps[1] % steps[0] == 0
+    ):
+        return steps[1], steps[0], found[0][1]
+    return finest, finest, 0
+
+
+def _delta_times(deltas: list[Delta]) -> np.ndarray:
+    """Return the exchange times, ns; the microsecond of `ts` completes `ts_ms`."""
+    count = len(deltas)
+    try:
+        millis = np.fromiter([delta.ts_ms for delta in deltas], np.int64, count)  # type: ignore
+        micros = np.fromiter(
+            [delta.ts.microsecond for delta in deltas], np.int64, count  # type: ignore[union-attr]
+        )
+    except (TypeError, AttributeError):
+        return np.array([_delta_time(delta) for delta in deltas], np.int64)
+    times = millis // 1000 * SECOND + micros * MICROSECOND
+    for number in np.flatnonzero(micros // 1000 != millis % 1000).tolist():
+        times[number] = _delta_time(deltas[number])
+    return times
+
+
+def _delta_time(delta: Delta) -> int:
+    if delta.ts is not None:
+        stamp = delta.ts if delta.ts.tzinfo else delta.ts.replace(tzinfo=UTC)
+        return (stamp - _EPOCH) // timedelta(microseconds=1) * MICROSECOND
+    return NO_TS if delta.ts_ms is None else delta.ts_ms * MILLISECOND
+
+
+def _delta_values(delta: Delta) -> tuple[int, int]:
+    cents = delta.price
+    if cents is None:
+        cents = getattr(delta, "price_cents", None)
+    return (_price("price", delta.price_dollars, cents), _qty("delta", delta.delta_fp, delta.delta))
+
+
+def _price(field: str, dollars: str | None, cents: int | None) -> int:
+    """Return a price from dollars, else from cents; both must agree after rounding."""
+    if dollars is None:
+        if cents is None:
+            raise RefusedError("missing_field", f"{field}_dollars", None, _PRICE)
+        if not 0 < cents < 100:
+            raise RefusedError("price", field, cents, "cents between 1 and 99")
+        return cents * CENT
+    value = PRICES[dollars]
+    if value == BAD:
+        raise RefusedError("price", f"{field}_dollars", dollars, _PRICE)
+    if cents is not None and 2 * abs(value - cents * CENT) > CENT:
+        raise RefusedError("disagree", field, cents, f"{dollars} rounded to cents")
+    return value
+
+
+def _qty(field: str, fixed: str | None, whole: int | None) -> int:
+    """Return a quantity from a decimal string, else from whole contracts; both must agree."""
+    if fixed is None:
+        if whole is None:
+            raise RefusedError("missing_field", f"{field}_fp", None, _QTY)
+        if abs(whole) * QTY_ONE > QTY_MAX:
+            raise RefusedError("qty", field, whole, _QTY)
+        return whole * QTY_ONE
+    value = QUANTITIES[fixed]
+    if value == BAD:
+        raise RefusedError("qty", f"{field}_fp", fixed, _QTY)
+    if whole is not None and abs(value - whole * QTY_ONE) >= QTY_ONE:
+        raise RefusedError("disagree", field, whole, f"{fixed} rounded to contracts")
+    return value
+
+
+def _positive(qty: int, value: object, field: str) -> int:
+    if qty <= 0:
+        raise RefusedError("qty", field, value, "more than zero contracts")
+    return qty
+
+
+def _level(name: str, level: Level, *, in_cents: bool) -> tuple[int, int]:
+    """Return (price, qty) of one level of a snapshot."""
+    price, qty = level
+    if in_cents != isinstance(price, int):
+        raise RefusedError("price", name, price, "cents as an int" if in_cents else _PRICE)
+    value = (_price(name, None, price) if isinstance(price, int) else _price(name, price, None))
+    size = _qty(name, None, qty) if isinstance(qty, int) else _qty(name, qty, None)
+    return value, _positive(size, qty, name)
+
+
+def _check_cents(name: str, values: list[tuple[int, int]], cents: list[tuple[int, int]]) -> None:
+    """Check that a ladder in cents is the one in dollars, rounded."""
+    if len(values) != len(cents) or any(
+        2 * abs(price - other) > CENT for (price, _), (other, _) in zip(values, cents, strict=True)
+    ):
+        raise RefusedError("disagree", name, [price for price, _ in cents],
+                           f"the prices of {name}_dollars rounded to cents")
+
+
+def _named(record: Any) -> tuple[bool, str]:
+    """Return (whether it is of a book, ticker) of a decoded line, as far as it names them."""
+    of_book, ticker = False, UNKNOWN
+    stack = [record]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            name = item.get("type", item.get("event_type"))
+            of_book = of_book or name in _BOOK_TYPES
+            found = item.get("market_ticker")
+            ticker = found if isinstance(found, str) else ticker
+            stack += [each for each in item.values() if isinstance(each, dict)]
+            if isinstance(item.get("raw"), str):
+                try:
+                    stack.append(msgspec.json.decode(item["raw"]))
+                except msgspec.DecodeError:
+                    continue
+    return of_book, ticker
+
+
+def _value_at(record: Any, place: str) -> Any:
+    """Return the value at a path like `.event.msg.price`."""
+    for part in place.strip(".").replace("[", ".").replace("]", "").split("."):
+        if isinstance(record, dict):
+            record = record.get(part)
+        elif isinstance(record, list) and part.isdigit() and int(part) < len(record):
+            record = record[int(part)]
+        else:
+            return None
+    return record

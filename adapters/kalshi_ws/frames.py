@@ -1,0 +1,301 @@
+"""The frames of the venue's WebSocket as typed structs, in the envelopes of four recorders.
+
+Only what the importer uses is decoded. Whether a field of a frame that changed over time must be
+there (dollars or cents) is decided per frame where its values are read, not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from enum import IntEnum
+from typing import Any, ClassVar, Literal, Union
+
+import attrs
+import msgspec
+
+from foldbook.engine.units import MILLISECOND
+
+
+class Kind(IntEnum):
+    """What a message is to the importer; the first four are rows of the book."""
+
+    DELTA = 0
+    SNAPSHOT = 1
+    LEVEL = 2
+    """One level of the snapshot before it."""
+    BREAK = 3
+    """Made here: messages of the subscription were lost before this point."""
+    STATUS = 4
+    """A lifecycle frame that changes the status of a market."""
+    GRID = 5
+    """A lifecycle frame that changes the price grid of a market."""
+    TRADE = 6
+    START = 7
+    """A subscription or connection begins."""
+    CONTROL = 8
+    """Takes a sequence number, and says nothing about a market."""
+    IGNORED = 9
+    LOST = 10
+    """Made here: a message of the book that was refused."""
+
+
+Outcome = Literal["yes", "no"]
+Level = tuple[str | int, str | int]
+
+
+class Delta(msgspec.Struct, gc=False):
+    market_ticker: str
+    side: Outcome
+    price_dollars: str | None = None
+    delta_fp: str | None = None
+    ts: datetime | None = None
+    ts_ms: int | None = None
+    price: int | None = None
+    delta: int | None = None
+
+
+class Snapshot(msgspec.Struct):
+    market_ticker: str
+    yes_dollars_fp: list[Level] | None = None
+    no_dollars_fp: list[Level] | None = None
+    yes_dollars: list[Level] | None = None
+    no_dollars: list[Level] | None = None
+    yes: list[Level] | None = None
+    no: list[Level] | None = None
+
+
+class Trade(msgspec.Struct, gc=False):
+    market_ticker: str
+    yes_price_dollars: str | None = None
+    no_price_dollars: str | None = None
+    count_fp: str | None = None
+    taker_outcome_side: Outcome | None = None
+    taker_side: Outcome | None = None
+    is_block_trade: bool = False
+    ts_ms: int | None = None
+    ts: int | None = None
+    yes_price: int | None = None
+    no_price: int | None = None
+    count: int | None = None
+
+
+class Range(msgspec.Struct):
+    start: str
+    end: str
+    step: str
+
+
+class Lifecycle(msgspec.Struct):
+    market_ticker: str
+    event_type: str
+    result: str | None = None
+    settlement_value: str | None = None
+    determination_ts: int | None = None
+    settled_ts: int | None = None
+    is_deactivated: bool | None = None
+    price_ranges: list[Range] | None = None
+
+
+class Subscribed(msgspec.Struct):
+    sid: int = -1
+    channel: str = ""
+    use_yes_price: bool = False
+
+
+class Frame(msgspec.Struct, tag_field="type", gc=False, kw_only=True):
+    """One frame; those with content for the importer name their kind and have a msg."""
+
+    sid: int = -1
+    seq: int = -1
+    kind: ClassVar[int] = Kind.IGNORED
+
+
+class DeltaFrame(Frame, tag="orderbook_delta", gc=False):
+    msg: Delta
+    kind: ClassVar[int] = Kind.DELTA
+
+
+class SnapshotFrame(Frame, tag="orderbook_snapshot"):
+    msg: Snapshot
+    kind: ClassVar[int] = Kind.SNAPSHOT
+
+
+class TradeFrame(Frame, tag="trade", gc=False):
+    msg: Trade
+    kind: ClassVar[int] = Kind.TRADE
+
+
+class LifecycleFrame(Frame, tag="market_lifecycle_v2"):
+    msg: Lifecycle
+    kind: ClassVar[int] = Kind.STATUS
+
+
+class ComboLifecycleFrame(Frame, tag="multivariate_market_lifecycle"):
+    msg: Lifecycle
+    kind: ClassVar[int] = Kind.STATUS
+
+
+class SubscribedFrame(Frame, tag="subscribed"):
+    msg: Subscribed
+    kind: ClassVar[int] = Kind.START
+
+
+class OkFrame(Frame, tag="ok"):
+    kind: ClassVar[int] = Kind.CONTROL
+
+
+class UnsubscribedFrame(Frame, tag="unsubscribed"):
+    kind: ClassVar[int] = Kind.CONTROL
+
+
+def _ignored(tag: str) -> type:
+    return msgspec.defstruct(f"Ignored_{tag}", [], bases=(Frame,), tag=tag)
+
+
+OTHER_TYPES = (
+    "error", "ticker", "ticker_v2", "fill", "user_order", "user_orders", "market_position",
+    "market_positions", "order_group_updates", "event_lifecycle", "event_fee_update",
+    "cfbenchmarks_value", "pyth_value", "communications", "rfq_created", "rfq_deleted",
+    "quote_created", "quote_accepted", "quote_executed", "multivariate_lookup",
+)
+"""Types of the venue (SPEC 2) that say nothing about a book; any type beyond these is an error."""
+
+AnyFrame = Union[  # noqa: UP007  # made at run time
+    DeltaFrame, SnapshotFrame, TradeFrame, LifecycleFrame, ComboLifecycleFrame, SubscribedFrame,
+    OkFrame, UnsubscribedFrame, *(_ignored(tag) for tag in OTHER_TYPES),  # type: ignore[misc]
+]
+
+
+class Line(msgspec.Struct, gc=False):
+    """A recorder that stamps milliseconds: {"recv_ms", "event"}."""
+
+    recv_ms: int
+    event: AnyFrame  # type: ignore[valid-type]
+
+
+class StreamLine(msgspec.Struct, gc=False):
+    """A recorder that stamps milliseconds: {"received_ms", "frame"}."""
+
+    recv_ms: int = msgspec.field(name="received_ms")
+    event: AnyFrame = msgspec.field(name="frame")  # type: ignore[valid-type]
+
+
+class RawLine(msgspec.Struct, gc=False):
+    """A recorder that keeps the frame as text: {"recv_ts_ns", "raw"}."""
+
+    recv_ts_ns: int
+    raw: str
+
+
+class PayloadLine(msgspec.Struct, gc=False):
+    """A document that lists examples: {"payload": frame}, without receive times."""
+
+    payload: AnyFrame  # type: ignore[valid-type]
+
+
+class CentsDelta(Delta, gc=False):
+    """The delta of a recorder that adds whole cents, rounded, to the venue's fields."""
+
+    price_cents: int | None = None
+
+
+class Part(
+    msgspec.Struct,
+    tag_field="event_type",
+    kw_only=True,
+    gc=False,
+    rename={"recv": "local_recv_ns", "seq": "sequence_number", "msg": "payload_json"},
+):
+    """A recorder that splits its log by type and names each part; each market has its own seq."""
+
+    recv: int
+    market_ticker: str
+    seq: int | None = None
+    kind: ClassVar[int] = Kind.IGNORED
+
+
+class DeltaPart(Part, tag="orderbook_delta", gc=False):
+    msg: CentsDelta
+    kind: ClassVar[int] = Kind.DELTA
+
+
+class SnapshotPart(Part, tag="orderbook_snapshot"):
+    msg: Snapshot
+    kind: ClassVar[int] = Kind.SNAPSHOT
+
+
+class TradePart(Part, tag="trade", gc=False):
+    msg: Trade
+    kind: ClassVar[int] = Kind.TRADE
+
+
+class ConnectedPart(Part, tag="ws_connected"):
+    kind: ClassVar[int] = Kind.START
+
+
+def _ignored_part(tag: str) -> type:
+    return msgspec.defstruct(f"Ignored_{tag}", [], bases=(Part,), tag=tag)
+
+
+OTHER_PARTS = ("ticker", "market_rotated", "watch_market", "ws_subscribed", "ws_disconnected",
+               "ws_error", "book_checkpoint")
+
+AnyPart = Union[  # noqa: UP007  # made at run time
+    DeltaPart, SnapshotPart, TradePart, ConnectedPart,
+    *(_ignored_part(tag) for tag in OTHER_PARTS),  # type: ignore[misc]
+]
+
+
+@attrs.frozen
+class Dialect:
+    """How one recorder wraps frames.
+
+    unwrap: from decoded lines to (receive times in units of recv_unit ns, or None; frames).
+    parts: the frames are `Part`s, whose seq counts per market and connection, without holes.
+    """
+
+    name: str
+    decoder: msgspec.json.Decoder[Any]
+    unwrap: Callable[[list[Any]], tuple[list[int] | None, list[Any]]]
+    recv_unit: int = 1
+    parts: bool = False
+
+
+_FRAME = msgspec.json.Decoder(AnyFrame)
+
+
+def _raw(lines: list[RawLine]) -> tuple[list[int], list[Any]]:
+    return [line.recv_ts_ns for line in lines], [_FRAME.decode(line.raw) for line in lines]
+
+
+def _stamped(lines: list[Any]) -> tuple[list[int], list[Any]]:
+    return [line.recv_ms for line in lines], [line.event for line in lines]
+
+
+LINES = Dialect("lines", msgspec.json.Decoder(Line), _stamped, recv_unit=MILLISECOND)
+STREAM = Dialect("stream", msgspec.json.Decoder(StreamLine), _stamped, recv_unit=MILLISECOND)
+RAW = Dialect("raw", msgspec.json.Decoder(RawLine), _raw)
+BARE = Dialect("bare", _FRAME, lambda frames: (None, frames))
+PAYLOADS = Dialect(
+    "payloads", msgspec.json.Decoder(PayloadLine),
+    lambda lines: (None, [line.payload for line in lines]),
+)
+PARTS = Dialect(
+    "parts", msgspec.json.Decoder(AnyPart),
+    lambda parts: ([part.recv for part in parts], parts), parts=True,
+)
+
+_BY_KEY = (
+    ("event", LINES), ("frame", STREAM), ("raw", RAW), ("payload_json", PARTS),
+    ("payload", PAYLOADS), ("type", BARE),
+)
+
+
+def dialect_of(record: object) -> Dialect | None:
+    """Return the dialect of one decoded line, told by the key that holds the frame."""
+    if isinstance(record, dict):
+        for key, dialect in _BY_KEY:
+            if key in record:
+                return dialect
+    return None

@@ -1,0 +1,327 @@
+"""Recordings of the venue's WebSocket into sessions: read, put in order, fold, store.
+
+One recording is read at a time; a market's tape is made when its recording has been read, and a
+session is written to its place in one step. Nothing that was stored before is touched by a failure.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+from foldbook.engine.errors import TapeError
+from foldbook.engine.schema import TapeKind
+from foldbook.engine.specs import Market
+from foldbook.engine.units import decimal_price
+
+from .. import sessions
+from .decode import Decoder
+from .frames import Kind
+from .listing import Listing, Listings
+from .merging import merge_lanes, merge_tapes
+from .messages import NO_RECV, NO_TS
+from .reports import UNKNOWN, Rejections, Report
+from .rules import DUPLICATE, FALLING, LEFT_OUT, OFF_GRID, MarketTape, fold
+from .sequence import Sequencer
+from .sources import Recording, chunks, find_recordings
+from .spool import Spool
+
+Progress = Callable[[int, int], None]
+"""Told (bytes read, bytes in all) now and then."""
+
+_KINDS = len(Kind)
+_REFUSALS = {FALLING: "ts", OFF_GRID: "off_grid"}
+
+
+def import_recording(
+    sources: Sequence[Path],
+    to: Path,
+    *,
+    metadata: Path | None = None,
+    group: bool = False,
+    keep_going: bool = False,
+    seq_scope: str | None = None,
+    progress: Progress | None = None,
+) -> list[Report]:
+    """Import recordings into sessions below the folder `to`; return one report per session.
+
+    sources: folders and files in any of the recorders' dialects (docs/importing.md). metadata: a
+    folder of the venue's event records: grids and settlement. group: one session with all markets,
+    else one per market, named by ticker. keep_going: count rows that are refused, and go on; else
+    the first one raises TapeError. seq_scope: "subscription" says that the recordings hold whole
+    subscriptions, so that each hole in seq is a gap. progress: called with bytes read and in all.
+    """
+    if seq_scope not in (None, "subscription"):
+        raise ValueError(f"seq_scope: {seq_scope!r}, expected 'subscription' or None")
+    recordings = find_recordings([Path(source) for source in sources])
+    listings = Listings(metadata)
+    meter = _Meter(progress, recordings)
+    to = Path(to)
+    to.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".import.", dir=to))
+    try:
+        made = (
+            market
+            for recording in recordings
+            for market in _markets(
+                recording, work, listings, Rejections(keep_going),
+                whole=seq_scope is not None, meter=meter,
+            )
+        )
+        reports = _grouped(made, to, work) if group else _single(made, to)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    if not reports:
+        names = ", ".join(str(source) for source in sources)
+        raise TapeError(f"{names}: holds no market with a snapshot and a later delta")
+    return reports
+
+
+@attrs.frozen
+class _Made:
+    """One market of one recording, ready to be stored."""
+
+    ticker: str
+    recording: Recording
+    listing: Listing
+    tape: MarketTape
+    raw: dict[str, int]
+    read: int
+    reasons: Counter[str]
+    examples: list[str]
+    left_out: Counter[str]
+    feed_offset_ns: int | None
+
+
+class _Meter:
+    """Adds up bytes for the progress bar."""
+
+    def __init__(self, progress: Progress | None, recordings: Sequence[Recording]):
+        self._progress = progress
+        self._done = 0
+        self._total = sum(path.stat().st_size for each in recordings for path in each.files)
+
+    def add(self, count: int) -> None:
+        self._done += count
+        if self._progress is not None:
+            self._progress(min(self._done, self._total), self._total)
+
+
+def _markets(
+    recording: Recording, work: Path, listings: Listings, rejections: Rejections, *,
+    whole: bool, meter: _Meter,
+) -> Iterator[_Made]:
+    """Read one recording and yield its markets in the order of their first message."""
+    decoder = Decoder(recording.dialect, recording.files, rejections)
+    sequencer = Sequencer(whole=whole or recording.dialect.parts)
+    spool = Spool(work)
+    counts = np.zeros((0, _KINDS), np.int64)
+    clock = _Clock()
+    for messages in _messages(recording, decoder, rejections, meter):
+        counts = _count(counts, messages, len(decoder.tickers))
+        clock.stamp(messages)
+        ordered = sequencer.follow(messages, len(decoder.subs))
+        spool.add(ordered[(ordered["market"] >= 0) & (ordered["kind"] != Kind.CONTROL)
+                          & (ordered["kind"] != Kind.IGNORED) & (ordered["kind"] != Kind.START)])
+    unknown = rejections.take(UNKNOWN)
+    for ticker, market in list(decoder.tickers.items()):
+        messages = spool.take(market)
+        clock.stamp_first(messages)
+        made = _make(ticker, messages, recording, listings.of(ticker), rejections)
+        if made is None:
+            continue
+        made.reasons.update(unknown[0])
+        made.examples.extend(unknown[1])
+        unknown = (Counter(), [])
+        if sequencer.duplicates.get(market):
+            made.left_out[LEFT_OUT[DUPLICATE]] = sequencer.duplicates[market]
+        row = counts[market]
+        made.raw.update(
+            snapshots=int(row[Kind.SNAPSHOT]), deltas=int(row[Kind.DELTA]),
+            trades=int(row[Kind.TRADE]),
+        )
+        yield attrs.evolve(made, read=int(row.sum() - row[Kind.LEVEL] - row[Kind.IGNORED]
+                                          - row[Kind.START]))
+
+
+def _messages(
+    recording: Recording, decoder: Decoder, rejections: Rejections, meter: _Meter
+) -> Iterator[np.ndarray]:
+    """Yield the messages of a recording in order of arrival."""
+
+    def lane(paths: tuple[Path, ...]) -> Iterator[np.ndarray]:
+        for path in paths:
+            for chunk in chunks(path, rejections):
+                yield decoder.decode(chunk)
+                meter.add(chunk.bytes_read)
+
+    lanes = [lane(paths) for paths in recording.lanes]
+    return lanes[0] if len(lanes) == 1 else merge_lanes(lanes)
+
+
+class _Clock:
+    """Receive times for recordings that have none: the latest exchange time seen so far."""
+
+    def __init__(self) -> None:
+        self._latest = NO_TS
+        self._first = NO_TS
+        self.stamped = True
+
+    def stamp(self, messages: np.ndarray) -> None:
+        """Fill in receive times that are missing."""
+        missing = messages["recv"] == NO_RECV
+        if not missing.any():
+            return
+        self.stamped = False
+        times = np.where(messages["kind"] == Kind.LEVEL, NO_TS, messages["ts"])
+        latest = np.maximum.accumulate(np.concatenate([[self._latest], times]))[1:]
+        messages["recv"][missing] = latest[missing]
+        known = latest[latest != NO_TS]
+        if len(known):
+            self._latest = int(known[-1])
+            if self._first == NO_TS:
+                self._first = int(known[0])
+
+    def stamp_first(self, messages: np.ndarray) -> None:
+        """Give what came before the first exchange time that time."""
+        messages["recv"][messages["recv"] == NO_RECV] = self._first
+
+
+def _count(counts: np.ndarray, messages: np.ndarray, markets: int) -> np.ndarray:
+    """Return the counts [market, kind] with these messages added."""
+    if len(counts) < markets:
+        counts = np.concatenate([counts, np.zeros((markets - len(counts), _KINDS), np.int64)])
+    named = messages["market"] >= 0
+    index = messages["market"][named].astype(np.int64) * _KINDS + messages["kind"][named]
+    return counts + np.bincount(index, minlength=counts.size).reshape(counts.shape)
+
+
+def _make(
+    ticker: str, messages: np.ndarray, recording: Recording, listing: Listing,
+    rejections: Rejections,
+) -> _Made | None:
+    """Fold the messages of one market; None if no row comes of them."""
+    tape = fold(messages, listing)
+    for code, why in _REFUSALS.items():
+        for at in np.flatnonzero((tape.verdicts == code) & (messages["kind"] != Kind.LEVEL)):
+            message = messages[at]
+            rejections.refuse(recording.files[int(message["file"])], int(message["row"]), ticker,
+                              why, _refusal(messages, int(at), code))
+    reasons, examples = rejections.take(ticker)
+    if not len(tape.rows):
+        return None
+    left_out: Counter[str] = Counter()
+    tops = tape.verdicts[messages["kind"] != Kind.LEVEL]
+    for code, count in zip(*np.unique(tops, return_counts=True), strict=True):
+        if int(code) in LEFT_OUT:
+            left_out[LEFT_OUT[int(code)]] = int(count)
+    timed = messages[(messages["kind"] == Kind.DELTA) & (messages["ts"] != NO_TS)]
+    offset = int((timed["recv"] - timed["ts"]).min()) if len(timed) else None
+    return _Made(ticker, recording, listing, tape, {}, 0, reasons, examples, left_out, offset)
+
+
+def _refusal(messages: np.ndarray, at: int, code: int) -> str:
+    message = messages[at]
+    if code == FALLING:
+        before = messages[:at]
+        last = before["ts"][(before["kind"] == Kind.DELTA)].max()
+        return f"ts is {message['ts']} ns, expected no less than {last}, that of the row before"
+    if message["kind"] == Kind.SNAPSHOT:
+        return "a price of the snapshot is off the market's price grid"
+    price = decimal_price(int(message["price"]))
+    return f"price is {price} (YES terms), expected one on the market's price grid"
+
+
+def _single(made: Iterator[_Made], to: Path) -> list[Report]:
+    reports: list[Report] = []
+    for each in made:
+        if any(each.ticker in report.markets for report in reports):
+            raise TapeError(f"market {each.ticker}: is in two recordings: {each.recording.name} "
+                            "and one before it; import them apart")
+        path = to / each.ticker
+        sessions.write(path, each.ticker, (Market(each.ticker, each.tape.tick),),
+                       [each.tape.rows], facts=_facts([each]))
+        reports.append(_report(path, [each], len(each.tape.rows)))
+    return reports
+
+
+def _grouped(made: Iterator[_Made], to: Path, work: Path) -> list[Report]:
+    """Store all markets as one session; their tapes wait on disk."""
+    waiting: list[tuple[int, _Made, Path]] = []
+    for number, each in enumerate(made):
+        if any(other.ticker == each.ticker for _, other, _ in waiting):
+            raise TapeError(f"market {each.ticker}: is in two recordings: {each.recording.name} "
+                            "and one before it; import them apart")
+        path = work / f"{number}.npy"
+        np.save(path, each.tape.rows)
+        first = int(each.tape.rows["recv"][0])
+        shrunk = attrs.evolve(each, tape=attrs.evolve(
+            each.tape, rows=each.tape.rows[:0], verdicts=each.tape.verdicts[:0]))
+        waiting.append((first, shrunk, path))
+    if not waiting:
+        return []
+    waiting.sort(key=lambda each: (each[0], each[1].ticker))
+    markets = tuple(Market(each.ticker, each.tape.tick) for _, each, _ in waiting)
+    tapes = [np.load(path, mmap_mode="r") for _, _, path in waiting]
+    gaps = sum(int(np.count_nonzero(tape["kind"] == TapeKind.GAP)) for tape in tapes)
+    series = {market.ticker.partition("-")[0] for market in markets}
+    name = series.pop() if len(series) == 1 else "group"
+    members = [each for _, each, _ in waiting]
+    session = sessions.write(to / name, name, markets, merge_tapes(tapes), facts=_facts(members))
+    report = _report(to / name, members, len(session.tape))
+    return [attrs.evolve(report, gaps=gaps)]
+
+
+def _report(path: Path, members: Sequence[_Made], events: int) -> Report:
+    reasons: Counter[str] = sum((each.reasons for each in members), Counter())
+    left_out: Counter[str] = sum((each.left_out for each in members), Counter())
+    counts: Counter[str] = sum((Counter(each.raw) for each in members), Counter())
+    return Report(
+        session=path,
+        markets=tuple(each.ticker for each in members),
+        events=events,
+        read=sum(each.read for each in members),
+        joined=sum(each.tape.joined for each in members),
+        unjoined=sum(each.tape.unjoined for each in members),
+        rejected=sum(reasons.values()),
+        reasons=dict(reasons),
+        examples=tuple(text for each in members for text in each.examples),
+        gaps=sum(int(np.count_nonzero(each.tape.rows["kind"] == TapeKind.GAP))
+                 for each in members),
+        left_out=dict(left_out),
+        counts=dict(counts),
+    )
+
+
+def _facts(members: Sequence[_Made]) -> dict[str, Any]:
+    """Return what reports may say of a session; nothing that decides reads it."""
+    offsets = [each.feed_offset_ns for each in members if each.feed_offset_ns is not None]
+    files = [path.name for recording in dict.fromkeys(each.recording.name for each in members)
+             for path in next(each.recording.files for each in members
+                              if each.recording.name == recording)]
+    names = ("snapshots", "deltas", "trades")
+    return {
+        "format": "kalshi-ws",
+        "files": sorted(set(files)),
+        "raw": {name: sum(each.raw.get(name, 0) for each in members) for name in names},
+        "rejected": sum(sum(each.reasons.values()) for each in members),
+        "left_out": dict(sum((each.left_out for each in members), Counter())),
+        "feed_offset_ns": min(offsets, default=None),
+        "markets": {
+            each.ticker: {
+                "first_ts": each.tape.first_ts,
+                "joined": each.tape.joined,
+                "unjoined": each.tape.unjoined,
+                "close_ts": each.listing.close_ts,
+                "settled_ts": each.listing.settled_ts,
+            }
+            for each in members
+        },
+    }

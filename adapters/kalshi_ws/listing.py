@@ -1,0 +1,104 @@
+"""What the venue's own record says of a market: its grid, and how it ended.
+
+The record is fetched after settlement and so knows the end from the beginning. Only the grid is
+used as a fact of the listing; the end becomes rows at the time when it happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from foldbook.engine.errors import TapeError
+from foldbook.engine.units import MICROSECOND
+
+from .decode import RefusedError, grid_of
+from .numbers import BAD, PAYOUTS
+from .rules import Listing
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _Range(msgspec.Struct):
+    start: str
+    end: str
+    step: str
+
+
+class _Record(msgspec.Struct):
+    ticker: str
+    price_ranges: list[_Range] | None = None
+    close_time: datetime | None = None
+    settlement_ts: datetime | None = None
+    settlement_value_dollars: str | None = None
+    result: str = ""
+
+
+class Listings:
+    """Records of markets in a folder (or one file) of the venue's event and market responses."""
+
+    def __init__(self, metadata: Path | None):
+        self._folder = metadata
+        self._records: dict[str, tuple[Path, _Record]] | None = None
+        if metadata is not None and not metadata.exists():
+            raise TapeError(f"{metadata}: no such folder of metadata")
+
+    def of(self, ticker: str) -> Listing:
+        """Return what is known of a market; an empty listing if there is no record."""
+        if self._folder is None:
+            return Listing()
+        if self._records is None:
+            self._records = {
+                record.ticker: (path, record)
+                for path in _files(self._folder) for record in _records(path)
+            }
+        if ticker not in self._records:
+            return Listing()
+        path, record = self._records[ticker]
+        try:
+            return _listing(record)
+        except RefusedError as error:
+            raise TapeError(f"{path}: market {ticker}: {error}") from None
+
+
+def _listing(record: _Record) -> Listing:
+    step, edge, width = None, 0, 0
+    if record.price_ranges:
+        step, edge, width = grid_of([(each.start, each.end, each.step)
+                                     for each in record.price_ranges])
+    if record.settlement_ts is None or record.settlement_value_dollars is None:
+        return Listing(step, edge, width)
+    payout = PAYOUTS[record.settlement_value_dollars]
+    if payout == BAD:
+        raise RefusedError("price", "settlement_value_dollars", record.settlement_value_dollars,
+                           "dollars between 0 and 1")
+    return Listing(step, edge, width, _ns(record.close_time), _ns(record.settlement_ts), payout)
+
+
+def _ns(stamp: datetime | None) -> int | None:
+    if stamp is None:
+        return None
+    aware = stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)
+    return (aware - _EPOCH) // timedelta(microseconds=1) * MICROSECOND
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.json")) if folder.is_dir() else [folder]
+
+
+def _records(path: Path) -> Iterator[_Record]:
+    """Yield the market records of a response: {markets: [...]} or {market: {...}}, wrapped or not."""
+    try:
+        response: Any = msgspec.json.decode(path.read_bytes())
+        while isinstance(response, dict) and isinstance(response.get("response"), dict):
+            response = response["response"]
+        if not isinstance(response, dict):
+            return
+        found = response.get("markets", [response["market"]] if "market" in response else [])
+        yield from msgspec.convert(found, list[_Record])
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise TapeError(f"{path}: not a record of markets: {error}") from None

@@ -1,0 +1,33 @@
+"""Messages of a recording as fixed-size integer rows: what lies between frames and tape."""
+
+from __future__ import annotations
+
+import numpy as np
+
+NO_TS = -1
+"""Where a message has no exchange time."""
+NO_RECV = -1
+"""Where the recorder stamped no receive time."""
+NO_SEQ = -1
+
+MESSAGE_DTYPE = np.dtype(
+    [
+        ("recv", "<i8"),  # receive time, ns
+        ("ts", "<i8"),  # exchange time, ns; of a snapshot: of the event before it, once sequenced
+        ("qty", "<i8"),  # 0.01 contract, signed for deltas; a status: MarketStatus; a grid: width
+        ("seq", "<i8"),
+        ("row", "<i8"),  # row in its file, from 1
+        ("price", "<i4"),  # $0.0001, YES terms; a status: the payout; a grid: step in the centre
+        ("edge", "<i4"),  # a grid: step at the edges
+        ("market", "<i4"),  # index into the recording's tickers; -1 if it names none
+        ("sub", "<i4"),  # index into the recording's subscriptions; -1 if it has none
+        ("file", "<i2"),  # index into the recording's files
+        ("kind", "i1"),  # frames.Kind
+        ("side", "i1"),  # Side
+        ("flags", "<i2"),  # see below
+    ]
+)
+
+REFUSED = 1
+"""The message was refused: what it said of the book is lost."""
+BLOCK_TRADE = 2

@@ -1,0 +1,247 @@
+"""What a SOURCE of an import is: which recordings lie in it, and their lines, a chunk at a time.
+
+A recording is what one recorder wrote of one or more markets: lanes of files, each lane in order
+of arrival. Nothing is read twice and no file is held in memory whole (JSON documents excepted).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import attrs
+import msgspec
+from isal import isal_zlib
+
+from foldbook.engine.errors import TapeError
+
+from .frames import Dialect, dialect_of
+
+CHUNK_BYTES = 1 << 21
+"""Text decoded at a time: some 7,000 messages."""
+READ_BYTES = 1 << 17
+"""Of a gzip file read at a time; about a chunk of text."""
+SNIFFED_LINES = 20
+"""Lines looked at to tell who recorded a file: the first may be damaged."""
+_GZIP = b"\x1f\x8b"
+_NAMES = re.compile(r"\.(ndjson|jsonl|json)(\.gz)?$")
+_PARTITION = re.compile(r"^[a-z_]+=")
+
+
+class Problems:
+    """Where damaged files are reported; see `reports.Rejections`."""
+
+    def damaged(self, path: Path, why: str) -> None:
+        """Report a file that ends early or is not what its name says. May raise TapeError."""
+        raise TapeError(f"{path}: {why}")
+
+
+@attrs.frozen
+class Recording:
+    """Lanes of files that are read one after the other; the lanes themselves run in parallel."""
+
+    name: str
+    dialect: Dialect
+    lanes: tuple[tuple[Path, ...], ...]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(path for lane in self.lanes for path in lane)
+
+
+@attrs.frozen
+class Chunk:
+    """Lines of one file. document: they are elements of one JSON document, not lines of text."""
+
+    path: Path
+    first_row: int
+    text: bytes
+    records: tuple[bytes, ...] | None = None
+    bytes_read: int = 0
+
+    def lines(self) -> list[bytes]:
+        return list(self.records) if self.records is not None else self.text.split(b"\n")
+
+
+def find_recordings(sources: Sequence[Path]) -> list[Recording]:
+    """Return the recordings of all sources, in the order given; folders in order of name.
+
+    Files given one by one belong together if they share folder and dialect. Raises TapeError if a
+    source does not exist or holds nothing that this importer reads.
+    """
+    found: list[Recording] = []
+    loose: dict[tuple[Path, str], list[Path]] = {}
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            found += _in_folder(path)
+        elif path.is_file():
+            loose.setdefault((path.parent, sniff(path).name), []).append(path)
+        else:
+            raise TapeError(f"{path}: no such file or folder")
+    for (parent, _), paths in loose.items():
+        found.append(Recording(parent.name, sniff(paths[0]), (tuple(sorted(paths)),)))
+    if not found:
+        raise TapeError(f"{', '.join(map(str, sources))}: holds no recording")
+    return found
+
+
+def sniff(path: Path) -> Dialect:
+    """Return the dialect of a file, told by the keys of the first line that is JSON."""
+    for number, line in enumerate(_first_lines(path)):
+        if number == SNIFFED_LINES:
+            break
+        try:
+            dialect = dialect_of(msgspec.json.decode(line))
+        except msgspec.DecodeError:
+            continue
+        if dialect is not None:
+            return dialect
+    raise TapeError(
+        f"{path}: not a recording of the venue's WebSocket: no line has one of the keys event, "
+        "frame, raw, payload_json, payload or type"
+    )
+
+
+def chunks(path: Path, problems: Problems) -> Iterator[Chunk]:
+    """Yield the lines of a file, plain or gzip, in chunks that end at a line's end.
+
+    A truncated or damaged file is reported to `problems`; what can be read of it is yielded.
+    """
+    if _is_document(path):
+        records = tuple(_document(path))
+        yield Chunk(path, 1, b"", records, path.stat().st_size)
+        return
+    row, rest = 1, b""
+    for block, bytes_read in _blocks(path, problems):
+        end = block.rfind(b"\n") + 1
+        if not end:
+            rest += block
+            continue
+        text, rest = rest + block[:end], block[end:]
+        yield Chunk(path, row, text, None, bytes_read)
+        row += text.count(b"\n")
+    if rest.strip():
+        yield Chunk(path, row, rest, None, 0)
+
+
+def _in_folder(folder: Path) -> list[Recording]:
+    """A recorder's session, a folder of files of one market, or a folder of either."""
+    raw = folder if folder.name == "raw_events" else folder / "raw_events"
+    if raw.is_dir():
+        lanes = _lanes(raw)
+        if lanes:
+            name = raw.parent.name
+            return [Recording(name, sniff(lanes[0][0]), lanes)]
+        return []
+    files = sorted(path for path in folder.iterdir() if path.is_file() and _is_recording(path))
+    if files:
+        by_dialect: dict[str, list[Path]] = {}
+        for path in files:
+            by_dialect.setdefault(sniff(path).name, []).append(path)
+        return [Recording(folder.name, sniff(paths[0]), (tuple(paths),))
+                for paths in by_dialect.values()]
+    return [recording for child in sorted(folder.iterdir()) if child.is_dir()
+            for recording in _in_folder(child)]
+
+
+def _lanes(raw: Path) -> tuple[tuple[Path, ...], ...]:
+    """One lane per type; within it the files by day and hour."""
+    lanes: dict[str, list[Path]] = {}
+    for path in sorted(path for path in raw.rglob("*") if path.is_file() and _is_recording(path)):
+        lanes.setdefault(path.relative_to(raw).parts[0], []).append(path)
+    return tuple(tuple(paths) for paths in lanes.values())
+
+
+def _is_recording(path: Path) -> bool:
+    return bool(_NAMES.search(path.name)) and not path.name.startswith(".")
+
+
+def _is_document(path: Path) -> bool:
+    """Whether the file is one JSON document rather than a line per message."""
+    if not path.name.endswith(".json"):
+        return False
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+    if head[:2] == _GZIP:
+        return False
+    first = head.lstrip().split(b"\n", 1)[0]
+    try:
+        return dialect_of(msgspec.json.decode(first)) is None
+    except msgspec.DecodeError:
+        return True
+
+
+def _document(path: Path) -> Iterator[bytes]:
+    """Yield the elements of a list, or of the list `frames` or `messages` of an object."""
+    try:
+        document = msgspec.json.decode(path.read_bytes(), type=dict[str, msgspec.Raw])
+        for key in ("frames", "messages"):
+            if key in document:
+                for record in msgspec.json.decode(document[key], type=list[msgspec.Raw]):
+                    yield bytes(record)
+                return
+    except msgspec.DecodeError as error:
+        raise TapeError(f"{path}: not a JSON document with frames or messages: {error}") from None
+    raise TapeError(f"{path}: has neither frames nor messages")
+
+
+def _first_lines(path: Path) -> Iterator[bytes]:
+    if _is_document(path):
+        yield from _document(path)
+        return
+    rest = b""
+    for block, _ in _blocks(path, _Silent()):
+        lines = (rest + block).split(b"\n")
+        rest = lines.pop()
+        yield from (line for line in lines if line.strip())
+    if rest.strip():
+        yield rest
+
+
+class _Silent(Problems):
+    def damaged(self, path: Path, why: str) -> None:
+        if "not gzip" in why:
+            super().damaged(path, why)
+
+
+def _blocks(path: Path, problems: Problems) -> Iterator[tuple[bytes, int]]:
+    """Yield (text, bytes of the file read since the last) of a plain or gzip file."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(2)
+            file.seek(0)
+            if head == _GZIP:
+                yield from _inflate(path, file, problems)
+                return
+            if path.name.endswith(".gz"):
+                problems.damaged(path, f"not gzip: begins with {head!r}, expected {_GZIP!r}")
+                return
+            while block := file.read(CHUNK_BYTES):
+                yield block, len(block)
+    except OSError as error:
+        raise TapeError(f"{path}: {error.strerror or error}") from None
+
+
+def _inflate(path: Path, file: IO[bytes], problems: Problems) -> Iterator[tuple[bytes, int]]:
+    """Inflate all members of a gzip file; report one that is cut off or damaged."""
+    inflater = isal_zlib.decompressobj(31)
+    whole = True
+    while data := file.read(READ_BYTES):
+        text, bytes_read = [], len(data)
+        while data:
+            try:
+                text.append(inflater.decompress(data))
+            except isal_zlib.error as error:
+                yield b"".join(text), bytes_read
+                problems.damaged(path, f"damaged gzip: {error}")
+                return
+            whole = inflater.eof
+            data = inflater.unused_data.lstrip(b"\0") if whole else b""
+            if whole:
+                inflater = isal_zlib.decompressobj(31)
+        yield b"".join(text), bytes_read
+    if not whole:
+        problems.damaged(path, "truncated gzip: the file ends before its data does")
