@@ -44,7 +44,7 @@ class Decoder:
         self.dialect = dialect
         self.tickers: dict[str, int] = {}
         self.subs: dict[object, int] = {}
-        self.yes_prices: set[int] = set()
+        self._yes_scaled: set[int] = set()
         """Subscriptions that give the prices of the NO ladder on the YES scale (SPEC 1.5)."""
         self._files = {path: number for number, path in enumerate(files)}
         self._rejections = rejections
@@ -65,21 +65,24 @@ class Decoder:
         kinds = np.fromiter([frame.kind for frame in frames], np.int8, len(frames))
         messages["kind"] = kinds
         self._subscriptions(messages, frames)
+        rest = np.flatnonzero((kinds == Kind.STATUS) | (kinds == Kind.START))
+        if len(rest):
+            self._each(messages, rest, frames, self._control)
+        scaled = self._scales(messages, rest, frames)
         deltas = np.flatnonzero(kinds == Kind.DELTA)
         if len(deltas):
             chosen = [frames[at].msg for at in deltas] if len(deltas) < len(frames) else \
                 [frame.msg for frame in frames]
-            self._deltas(messages, deltas, chosen)
+            self._deltas(messages, deltas, chosen, scaled)
         trades = np.flatnonzero(kinds == Kind.TRADE)
         if len(trades):
             self._each(messages, trades, frames, self._trade)
-        rest = np.flatnonzero((kinds == Kind.STATUS) | (kinds == Kind.START))
-        if len(rest):
-            self._each(messages, rest, frames, self._control)
         for number in np.flatnonzero(kinds == Kind.LOST).tolist():
             messages["market"][number] = self._ticker(frames[number].market_ticker)
         snapshots = np.flatnonzero(kinds == Kind.SNAPSHOT)
-        return self._with_levels(messages, snapshots, frames) if len(snapshots) else messages
+        if len(snapshots):
+            return self._with_levels(messages, snapshots, frames, scaled)
+        return messages
 
     def _frames(self, chunk: Chunk) -> tuple[list[int] | None, list[Any], np.ndarray]:
         """Decode a chunk at once, or line by line if that fails."""
@@ -89,7 +92,7 @@ class Decoder:
                 times, frames = self.dialect.unwrap(lines)
             except msgspec.DecodeError:
                 return self._line_by_line(chunk)
-            if len(frames) == chunk.text.count(b"\n") + (not chunk.text.endswith(b"\n")):
+            if len(frames) == chunk.rows:
                 return times, frames, np.arange(chunk.first_row, chunk.first_row + len(frames))
         return self._line_by_line(chunk)
 
@@ -156,7 +159,26 @@ class Decoder:
             number = -1 if key < 0 else self.subs.setdefault(key, len(self.subs))
             messages["sub"][keys == key] = number
 
-    def _deltas(self, messages: np.ndarray, at: np.ndarray, deltas: list[Delta]) -> None:
+    def _scales(
+        self, messages: np.ndarray, starts: np.ndarray, frames: list[Any]
+    ) -> np.ndarray | None:
+        """Return for each message whether its NO prices are on the YES scale; None if none is."""
+        scaled = np.isin(messages["sub"], list(self._yes_scaled)) if self._yes_scaled else None
+        for at in starts.tolist():
+            if messages["kind"][at] != Kind.START or self.dialect.parts:
+                continue
+            sub = int(messages["sub"][at])
+            now = frames[at].msg.use_yes_price
+            if now and scaled is None:
+                scaled = np.zeros(len(messages), np.bool_)
+            if scaled is not None:
+                scaled[at:][messages["sub"][at:] == sub] = now
+            self._yes_scaled = self._yes_scaled | {sub} if now else self._yes_scaled - {sub}
+        return scaled
+
+    def _deltas(
+        self, messages: np.ndarray, at: np.ndarray, deltas: list[Delta], scaled: np.ndarray | None
+    ) -> None:
         count = len(deltas)
         prices = np.fromiter([PRICES[delta.price_dollars] for delta in deltas], np.int64, count)
         qtys = np.fromiter([QUANTITIES[delta.delta_fp] for delta in deltas], np.int64, count)
@@ -172,9 +194,7 @@ class Decoder:
             except RefusedError as error:
                 refused.append((number, error))
         no = np.fromiter([delta.side == "no" for delta in deltas], np.bool_, count)
-        mirrored = no
-        if self.yes_prices:
-            mirrored = no & ~np.isin(messages["sub"][at], list(self.yes_prices))
+        mirrored = no if scaled is None else no & ~scaled[at]
         whole = slice(None) if count == len(messages) else at
         messages["price"][whole] = np.where(mirrored, PRICE_ONE - prices, prices)
         messages["qty"][whole] = qtys
@@ -214,8 +234,6 @@ class Decoder:
             if not self.dialect.parts:
                 key = frame.msg.sid
                 message["sub"] = self.subs.setdefault(key, len(self.subs)) if key >= 0 else -1
-                if frame.msg.use_yes_price:
-                    self.yes_prices.add(int(message["sub"]))
             return
         news: Lifecycle = frame.msg
         message["market"] = self._ticker(news.market_ticker)
@@ -257,7 +275,7 @@ class Decoder:
                 messages["kind"][number] = Kind.CONTROL
 
     def _with_levels(
-        self, messages: np.ndarray, at: np.ndarray, frames: list[Any]
+        self, messages: np.ndarray, at: np.ndarray, frames: list[Any], scaled: np.ndarray | None
     ) -> np.ndarray:
         """Return the messages with the levels of each snapshot inserted after it."""
         places: list[int] = []
@@ -268,7 +286,7 @@ class Decoder:
             message["market"] = self._ticker(snapshot.market_ticker)
             message["ts"] = NO_TS
             try:
-                levels = self._levels(snapshot, int(message["sub"]) in self.yes_prices)
+                levels = self._levels(snapshot, scaled is not None and bool(scaled[number]))
             except RefusedError as error:
                 self._refuse(messages, number, snapshot.market_ticker, error)
                 continue

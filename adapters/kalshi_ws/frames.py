@@ -161,7 +161,7 @@ OTHER_TYPES = (
 )
 """Types of the venue (SPEC 2) that say nothing about a book; any type beyond these is an error."""
 
-AnyFrame = Union[  # noqa: UP007  # made at run time
+AnyFrame = Union[  # made at run time
     DeltaFrame, SnapshotFrame, TradeFrame, LifecycleFrame, ComboLifecycleFrame, SubscribedFrame,
     OkFrame, UnsubscribedFrame, *(_ignored(tag) for tag in OTHER_TYPES),  # type: ignore[misc]
 ]
@@ -241,7 +241,7 @@ def _ignored_part(tag: str) -> type:
 OTHER_PARTS = ("ticker", "market_rotated", "watch_market", "ws_subscribed", "ws_disconnected",
                "ws_error", "book_checkpoint")
 
-AnyPart = Union[  # noqa: UP007  # made at run time
+AnyPart = Union[  # made at run time
     DeltaPart, SnapshotPart, TradePart, ConnectedPart,
     *(_ignored_part(tag) for tag in OTHER_PARTS),  # type: ignore[misc]
 ]

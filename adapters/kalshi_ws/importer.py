@@ -282,7 +282,6 @@ def _grouped(made: Iterator[_Made], to: Path, work: Path) -> list[Report]:
 def _report(path: Path, members: Sequence[_Made], events: int) -> Report:
     reasons: Counter[str] = sum((each.reasons for each in members), Counter())
     left_out: Counter[str] = sum((each.left_out for each in members), Counter())
-    counts: Counter[str] = sum((Counter(each.raw) for each in members), Counter())
     return Report(
         session=path,
         markets=tuple(each.ticker for each in members),
@@ -296,8 +295,13 @@ def _report(path: Path, members: Sequence[_Made], events: int) -> Report:
         gaps=sum(int(np.count_nonzero(each.tape.rows["kind"] == TapeKind.GAP))
                  for each in members),
         left_out=dict(left_out),
-        counts=dict(counts),
+        counts=_raw(members),
     )
+
+
+def _raw(members: Sequence[_Made]) -> dict[str, int]:
+    names = ("snapshots", "deltas", "trades")
+    return {name: sum(each.raw.get(name, 0) for each in members) for name in names}
 
 
 def _facts(members: Sequence[_Made]) -> dict[str, Any]:
@@ -306,11 +310,10 @@ def _facts(members: Sequence[_Made]) -> dict[str, Any]:
     files = [path.name for recording in dict.fromkeys(each.recording.name for each in members)
              for path in next(each.recording.files for each in members
                               if each.recording.name == recording)]
-    names = ("snapshots", "deltas", "trades")
     return {
         "format": "kalshi-ws",
         "files": sorted(set(files)),
-        "raw": {name: sum(each.raw.get(name, 0) for each in members) for name in names},
+        "raw": _raw(members),
         "rejected": sum(sum(each.reasons.values()) for each in members),
         "left_out": dict(sum((each.left_out for each in members), Counter())),
         "feed_offset_ns": min(offsets, default=None),

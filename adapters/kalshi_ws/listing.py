@@ -91,7 +91,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _records(path: Path) -> Iterator[_Record]:
-    """Yield the market records of a response: {markets: [...]} or {market: {...}}, wrapped or not."""
+    """Yield the market records of a response, {markets: [...]} or {market: {...}}."""
     try:
         response: Any = msgspec.json.decode(path.read_bytes())
         while isinstance(response, dict) and isinstance(response.get("response"), dict):

@@ -13,6 +13,7 @@ from typing import IO
 
 import attrs
 import msgspec
+import numpy as np
 from isal import isal_zlib
 
 from foldbook.engine.errors import TapeError
@@ -26,6 +27,7 @@ READ_BYTES = 1 << 17
 SNIFFED_LINES = 20
 """Lines looked at to tell who recorded a file: the first may be damaged."""
 _GZIP = b"\x1f\x8b"
+_NEWLINE = ord("\n")
 _NAMES = re.compile(r"\.(ndjson|jsonl|json)(\.gz)?$")
 _PARTITION = re.compile(r"^[a-z_]+=")
 
@@ -58,8 +60,9 @@ class Chunk:
     path: Path
     first_row: int
     text: bytes
+    rows: int
+    bytes_read: int
     records: tuple[bytes, ...] | None = None
-    bytes_read: int = 0
 
     def lines(self) -> list[bytes]:
         return list(self.records) if self.records is not None else self.text.split(b"\n")
@@ -112,7 +115,7 @@ def chunks(path: Path, problems: Problems) -> Iterator[Chunk]:
     """
     if _is_document(path):
         records = tuple(_document(path))
-        yield Chunk(path, 1, b"", records, path.stat().st_size)
+        yield Chunk(path, 1, b"", len(records), path.stat().st_size, records)
         return
     row, rest = 1, b""
     for block, bytes_read in _blocks(path, problems):
@@ -121,10 +124,11 @@ def chunks(path: Path, problems: Problems) -> Iterator[Chunk]:
             rest += block
             continue
         text, rest = rest + block[:end], block[end:]
-        yield Chunk(path, row, text, None, bytes_read)
-        row += text.count(b"\n")
+        rows = int(np.count_nonzero(np.frombuffer(text, np.uint8) == _NEWLINE))
+        yield Chunk(path, row, text, rows, bytes_read)
+        row += rows
     if rest.strip():
-        yield Chunk(path, row, rest, None, 0)
+        yield Chunk(path, row, rest, 1, 0)
 
 
 def _in_folder(folder: Path) -> list[Recording]:

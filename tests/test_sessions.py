@@ -1,0 +1,213 @@
+"""Sessions on disk: what was saved is what is loaded, and damage is named."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import time
+
+import numpy as np
+import pytest
+
+from foldbook.adapters import sessions
+from foldbook.engine.errors import TapeError
+from foldbook.engine.schema import TAPE_DTYPE, MarketStatus, Side, TapeFlag, TapeKind
+from foldbook.engine.session import Session, Tape
+from foldbook.engine.specs import Market
+
+K = TapeKind
+
+
+def rows_of(*lines: tuple[int, ...]) -> np.ndarray:
+    """Return tape rows from (ts, recv, kind, side, price, qty, flags, market)."""
+    rows = np.zeros(len(lines), TAPE_DTYPE)
+    for row, (ts, recv, kind, side, price, qty, flags, market) in zip(rows, lines, strict=True):
+        row["ts"], row["recv"], row["kind"], row["side"] = ts, recv, kind, side
+        row["price"], row["qty"], row["flags"], row["market"] = price, qty, flags, market
+    return rows
+
+
+ROWS = rows_of(
+    (10, 11, K.SNAPSHOT, 0, 0, 0, 0, 0),
+    (10, 11, K.SNAPSHOT_LEVEL, Side.BUY, 4000, 10_000, 0, 0),
+    (10, 11, K.SNAPSHOT_LEVEL, Side.BUY, 4200, 12_000, 0, 0),
+    (10, 11, K.SNAPSHOT_LEVEL, Side.SELL, 4500, 500, 0, 0),
+    (20, 31, K.SNAPSHOT, 0, 0, 0, 0, 1),
+    (30, 41, K.TRADE, Side.SELL, 4500, 200, TapeFlag.JOINED, 0),
+    (30, 32, K.DECREASE, Side.SELL, 4500, 200, 0, 0),
+    (40, 42, K.INCREASE, Side.BUY, 4200, 5, 0, 0),
+    (50, 52, K.DECREASE, Side.SELL, 4500, 300, 0, 0),
+    (60, 62, K.GAP, 0, 0, 0, 0, 0),
+    (70, 72, K.SNAPSHOT, 0, 0, 0, 0, 0),
+    (70, 72, K.SNAPSHOT_LEVEL, Side.SELL, 6000, 100, 0, 0),
+    (70, 72, K.RECOVERED, 0, 0, 0, 0, 0),
+    (80, 82, K.STATUS, 0, 0, MarketStatus.CLOSED, 0, 0),
+    (90, 92, K.STATUS, 0, 10_000, MarketStatus.SETTLED, 0, 0),
+)
+
+
+@pytest.fixture
+def session() -> Session:
+    return Session(Tape(ROWS), (Market("KXA-1"), Market("KXB-1", 10)), name="two",
+                   facts={"feed_offset_ns": 1})
+
+
+def test_a_session_comes_back_as_it_was(session, tmp_path):
+    """Rows, digest, markets, facts; its source is where it lies, and a pickle holds no tape."""
+    saved = sessions.save(session, tmp_path / "s")
+    loaded = sessions.load(tmp_path / "s")
+    for other in (saved, loaded, pickle.loads(pickle.dumps(loaded))):
+        assert other.tape.rows.tobytes() == ROWS.tobytes()
+        assert (other.digest, other.markets, other.name) == (session.digest, session.markets, "two")
+        assert dict(other.facts) == {"feed_offset_ns": 1}
+        assert other.source == {"path": str(tmp_path / "s")}
+    assert len(pickle.dumps(loaded)) < 500
+    assert not loaded.tape.rows.flags.writeable
+    assert np.load(tmp_path / "s/tape.npy").tobytes() == ROWS.tobytes()
+
+
+def test_a_long_session_loads_without_being_read(tmp_path):
+    """Two million events in less than 50 ms (best of five; nothing is hashed)."""
+    block = np.zeros(1 << 16, TAPE_DTYPE)
+    made = sessions.write(tmp_path / "s", "long", (Market("KXA-1"),), [block] * 31, facts={})
+    assert len(made.tape) == 31 << 16
+    took = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        sessions.load(tmp_path / "s")
+        took.append(time.perf_counter() - begin)
+    assert min(took) < 0.05
+
+
+def test_blocks_make_the_tape_that_the_whole_makes(session, tmp_path):
+    """Written in pieces or at once, bytes and digest are the same."""
+    sessions.save(session, tmp_path / "whole")
+    sessions.write(tmp_path / "parts", "two", session.markets, [ROWS[:3], ROWS[3:3], ROWS[3:]],
+                   facts=session.facts)
+    for name in (sessions.TAPE_FILE, sessions.ABOUT_FILE):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_a_failed_write_leaves_what_was_there(session, tmp_path):
+    """The old session stays whole, and nothing half-written remains beside it."""
+    sessions.save(session, tmp_path / "s")
+
+    def blocks():
+        yield ROWS[:2]
+        raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError):
+        sessions.write(tmp_path / "s", "new", session.markets, blocks(), facts={})
+    assert sessions.load(tmp_path / "s").digest == session.digest
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+    sessions.write(tmp_path / "s", "new", session.markets, [ROWS[:4]], facts={})
+    assert len(sessions.load(tmp_path / "s").tape) == 4
+
+
+def test_a_folder_that_is_no_session_is_not_replaced(session, tmp_path):
+    """Somebody's other files are not ours to remove."""
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s/notes.txt").write_text("mine")
+    with pytest.raises(TapeError, match="is no session: not replaced"):
+        sessions.save(session, tmp_path / "s")
+    assert (tmp_path / "s/notes.txt").read_text() == "mine"
+
+
+def edit(path, **fields):
+    about = json.loads((path / sessions.ABOUT_FILE).read_text()) | fields
+    (path / sessions.ABOUT_FILE).write_text(json.dumps(about))
+
+
+def test_damage_is_named(session, tmp_path):
+    """Each error names the file, the field, what it is and what was expected."""
+    path = tmp_path / "s"
+    with pytest.raises(TapeError, match=r"is no session: session.json is missing"):
+        sessions.load(path)
+
+    def damaged(text):
+        with pytest.raises(TapeError, match=text):
+            sessions.load(path)
+        sessions.save(session, path)
+
+    sessions.save(session, path)
+    edit(path, format=99)
+    damaged("session.json: format is 99, written by a newer version; this one reads up to 1")
+    edit(path, events=7)
+    damaged(r"session.json: events is 7, but tape.npy has 15 rows")
+    edit(path, markets="none")
+    damaged(r"session.json: Expected `array`, got `str` - at `\$.markets`")
+    edit(path, markets=[{"ticker": "KXA-1", "tick": 3}])
+    damaged("session.json: markets: tick: 3 does not divide one dollar")
+    (path / sessions.ABOUT_FILE).write_text("{")
+    damaged("session.json: Input data was truncated")
+    (path / sessions.TAPE_FILE).unlink()
+    damaged(r"tape.npy: is missing")
+    text = (path / sessions.TAPE_FILE).read_bytes()
+    (path / sessions.TAPE_FILE).write_bytes(text[:-1])
+    damaged(r"tape.npy: is truncated or not a tape")
+    np.save(path / sessions.TAPE_FILE, np.zeros(15))
+    damaged(r"tape.npy: rows are float64 of shape \(15,\), not TAPE_DTYPE")
+
+
+def test_a_changed_tape_is_found_when_asked(session, tmp_path):
+    """Loading hashes nothing; verify_digest does."""
+    sessions.verify_digest(sessions.save(session, tmp_path / "s"))
+    path = tmp_path / "s" / sessions.TAPE_FILE
+    text = bytearray(path.read_bytes())
+    text[-40] ^= 1
+    path.write_bytes(text)
+    with pytest.raises(TapeError, match="its rows were changed"):
+        sessions.verify_digest(sessions.load(tmp_path / "s"))
+
+
+@pytest.mark.parametrize(
+    ("ts", "bids", "asks"),
+    [
+        (9, [], []),
+        (10, [["0.4200", "120.00"], ["0.4000", "100.00"]], [["0.4500", "5.00"]]),
+        (30, [["0.4200", "120.00"], ["0.4000", "100.00"]], [["0.4500", "3.00"]]),
+        (50, [["0.4200", "120.05"], ["0.4000", "100.00"]], []),
+        (60, [], []),
+        (70, [], [["0.6000", "1.00"]]),
+        (80, [], []),
+    ],
+)
+def test_the_book_at_a_time_is_the_one_after_every_row_up_to_it(session, ts, bids, asks):
+    """Best first; empty before the snapshot, in a gap and after the close."""
+    assert sessions.book_at(session, "KXA-1", ts) == {"yes_bids": bids, "yes_asks": asks}
+
+
+def test_the_book_on_the_receive_clock_knows_what_was_received(session):
+    """The decrease of ts 30 was received at 32."""
+    asks = [sessions.book_at(session, 0, ts, clock="receive")["yes_asks"] for ts in (31, 32)]
+    assert asks == [[["0.4500", "5.00"]], [["0.4500", "3.00"]]]
+    with pytest.raises(ValueError, match="neither"):
+        sessions.book_at(session, 0, 1, clock="wall")
+
+
+def test_a_description_counts_what_the_tape_holds(session):
+    """Contract fields; raw counts come from the facts of a recording, else from the rows."""
+    found = sessions.describe(session)
+    assert {name: found[name] for name in
+            ("events", "snapshots", "deltas", "trades", "gaps", "joined_trades")} == {
+        "events": 15, "snapshots": 3, "deltas": 3, "trades": 1, "gaps": 1, "joined_trades": 1}
+    assert found["digest"] == session.digest
+    assert found["markets"] == [
+        {"ticker": "KXA-1", "first_ts": 10, "last_ts": 90, "tick": "0.0100", "status": "settled",
+         "result": "yes", "payout": "1.0000", "events": 14, "gaps": 1},
+        {"ticker": "KXB-1", "first_ts": 20, "last_ts": 20, "tick": "0.0010", "status": "open",
+         "result": None, "payout": None, "events": 1, "gaps": 0},
+    ]
+    raw = Session(Tape(ROWS), session.markets, name="two",
+                  facts={"raw": {"snapshots": 4, "deltas": 9, "trades": 2}})
+    counted = sessions.describe(raw)
+    assert (counted["snapshots"], counted["deltas"], counted["trades"]) == (4, 9, 2)
+    json.dumps(counted)
+
+
+def test_a_session_without_trades_says_what_that_means(session):
+    """Maker fills are then beyond the record."""
+    quiet = Session(Tape(ROWS[:4]), session.markets, name="quiet")
+    assert sessions.describe(quiet)["quality"] == [
+        "no trade channel: maker fills are beyond the record"
+    ]
