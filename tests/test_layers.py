@@ -21,7 +21,8 @@ LAYERS = (
     {"units", "schema", "errors"},
     {"specs"},
     {"compiled", "kernels"},
-    {"session", "journal", "bus", "lifecycle", "events"},
+    {"session", "journal", "programs", "lifecycle", "events"},
+    {"bus"},
     {"projections"},
     {"gateway", "simulation"},
     {"backtest", "result", "metrics", "explain"},
@@ -30,8 +31,8 @@ LAYERS = (
 """Modules of the engine; each imports its own layer and those above it in this list."""
 
 ENGINE_IMPORTS = {
-    "__future__", "abc", "attrs", "bisect", "collections", "contextlib", "dataclasses", "datetime",
-    "decimal", "enum", "fractions", "functools", "hashlib", "heapq", "itertools", "math", "msgspec",
+    "__future__", "abc", "attrs", "bisect", "collections", "contextlib", "copy", "datetime", "decimal",
+    "dataclasses", "enum", "fractions", "functools", "hashlib", "heapq", "itertools", "math", "msgspec",
     "numpy", "operator", "re", "types", "typing", "warnings",
 }
 """All that the engine may import from outside: nothing of it reads a file, a clock or a seed."""

@@ -78,8 +78,8 @@ def demo(seed: int, journal: Path | None, as_json: bool) -> None:
               help="Folder with what the markets are and how they settled.")
 @click.option("--group", is_flag=True, help="One session of all markets, not one each.")
 @click.option("--keep-going", is_flag=True, help="Count and report bad lines instead of stopping.")
-@click.option("--seq-scope", type=click.Choice(["market", "subscription"]), default=None,
-              help="Whether a hole in seq is a gap: only if the recording is a whole subscription.")
+@click.option("--seq-scope", type=click.Choice(["subscription"]),
+              help="The recording holds whole subscriptions: each hole in seq is a gap.")
 def import_command(format: str, sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Turn recordings into sessions.
 

@@ -41,7 +41,7 @@ def name_of(session: Session) -> str:
 
 def imported(reported: Iterable[Any], as_json: bool) -> tuple[Any, ...]:
     """Say what was read, joined and rejected, and why."""
-    found = [plain(report) for report in reported]
+    found = [report.to_json() for report in reported]
     columns = ("session", "markets", "read", "joined", "rejected", "gaps")
     rows = [[*(each[name] for name in columns[:1]), " ".join(each["markets"][:3]),
              *(each[name] for name in columns[2:])] for each in found]
@@ -107,11 +107,3 @@ def measured(figures: list[dict[str, Any]], as_json: bool) -> tuple[Any, ...]:
 def when(ts: int | None) -> str:
     """Return a time for people: seconds are enough."""
     return "-" if ts is None else iso_time(ts)[:19] + "Z"
-
-
-def plain(report: Any) -> dict[str, Any]:
-    """Return an importer's report as JSON holds it."""
-    import msgspec
-
-    made: dict[str, Any] = msgspec.to_builtins(report, enc_hook=str)
-    return made
