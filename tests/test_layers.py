@@ -31,9 +31,9 @@ LAYERS = (
 """Modules of the engine; each imports its own layer and those above it in this list."""
 
 ENGINE_IMPORTS = {
-    "__future__", "abc", "attrs", "bisect", "collections", "contextlib", "copy", "datetime", "decimal",
-    "dataclasses", "enum", "fractions", "functools", "hashlib", "heapq", "itertools", "math", "msgspec",
-    "numpy", "operator", "re", "types", "typing", "warnings",
+    "__future__", "abc", "attrs", "bisect", "collections", "contextlib", "copy", "dataclasses",
+    "datetime", "decimal", "enum", "fractions", "functools", "hashlib", "heapq", "itertools",
+    "math", "msgspec", "numpy", "operator", "re", "types", "typing", "warnings",
 }
 """All that the engine may import from outside: nothing of it reads a file, a clock or a seed."""
 COMPILED_IMPORTS = {"numba", "os", "pathlib", "sys"}
