@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_kalshi_ws import BOOK, delta, numbered, snapshot, write
 
 from foldbook.adapters import cli, journals, sessions, synthetic
 from foldbook.adapters.cli import commands, plugins, show
@@ -150,6 +151,22 @@ def test_demo(run, answer):
     assert status == 0
     assert figures["explained"] in out
     assert out.endswith(f"digest {figures['digest']}\n")
+
+
+def test_import(here, answer, run):
+    """A recording becomes a session per market; what was refused is counted and said."""
+    lines = numbered([snapshot(0, *BOOK), delta(15, 10_000, "no", "0.4500", "7.50")])
+    write(here, [lines[0], "not JSON", lines[1]])
+    status, out, err = run("import", "kalshi-ws", "r.ndjson", "--to", "made")
+    assert (status, out) == (2, "")
+    assert "r.ndjson row 2: not JSON" in one_line(err)
+    [made] = answer("import", "kalshi-ws", "r.ndjson", "--to", "made", "--keep-going")["sessions"]
+    assert made["markets"] == ["KXA-1"]
+    assert (made["read"], made["joined"], made["rejected"], made["gaps"]) == (2, 0, 1, 0)
+    assert answer("info", made["session"])["deltas"] == 1
+    status, out, _ = run("import", "kalshi-ws", "r.ndjson", "--to", "made", "--keep-going")
+    assert status == 0
+    assert "r.ndjson row 2: not JSON" in out
 
 
 def test_info(here, answer, run):

@@ -6,7 +6,7 @@ and dates where people read them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -17,7 +17,8 @@ from foldbook.engine.units import iso_time
 from .. import sessions
 from .show import table
 
-Answer = tuple[Mapping[str, Any], bool, Any]
+EXAMPLES_MAX = 10
+"""Rejected lines shown to people; JSON has all that the importer kept."""
 
 
 def backtest(result: Result, session: Session, seconds: float) -> dict[str, Any]:
@@ -42,16 +43,16 @@ def name_of(session: Session) -> str:
 def imported(reported: Iterable[Any], as_json: bool) -> tuple[Any, ...]:
     """Say what was read, joined and rejected, and why."""
     found = [report.to_json() for report in reported]
-    columns = ("session", "markets", "read", "joined", "rejected", "gaps")
-    rows = [[*(each[name] for name in columns[:1]), " ".join(each["markets"][:3]),
-             *(each[name] for name in columns[2:])] for each in found]
+    columns = ("session", "read", "joined", "rejected", "gaps")
+    rows = [[each[name] for name in columns] for each in found]
     reasons: dict[str, int] = {}
     for each in found:
-        for reason, count in each.get("reasons", {}).items():
+        for reason, count in each["reasons"].items():
             reasons[reason] = reasons.get(reason, 0) + count
     parts = [table(rows, *columns)]
     if reasons:
         parts.append(table(sorted(reasons.items()), "rejected because", "lines"))
+        parts += [text for each in found for text in each["examples"]][:EXAMPLES_MAX]
     return {"sessions": found}, as_json, *parts
 
 
