@@ -1,0 +1,56 @@
+"""foldbook's engine: an event-sourced simulation of binary prediction markets.
+
+The public names; see the modules for what each of them promises.
+"""
+
+from . import events
+from .backtest import Backtest
+from .errors import (
+    CapacityError,
+    FoldbookError,
+    JournalError,
+    StrategyError,
+    TapeError,
+    UnsupportedError,
+)
+from .gateway import Gateway, check_gateway
+from .journal import Journal
+from .kernels import verbs
+from .programs import CompiledProjection, CompiledStrategy, strategy
+from .projections.book import BookView
+from .projections.orders import Order
+from .projections.positions import Position
+from .result import Config, Fill, Result
+from .schema import (
+    CauseKind,
+    Evidence,
+    JournalKind,
+    Liquidity,
+    Mark,
+    MarketStatus,
+    OrderFlag,
+    Outcome,
+    Reason,
+    Side,
+    TapeFlag,
+    TapeKind,
+    TimeInForce,
+)
+from .session import Session, Tape
+from .simulation import Simulation
+from .specs import (
+    CONSERVATIVE,
+    FEE_SCHEDULES,
+    KALSHI_2021,
+    KALSHI_2026_03,
+    KALSHI_2026_08,
+    NO_FEES,
+    FeeSchedule,
+    Latency,
+    Market,
+    Queue,
+    schedule_at,
+)
+from .units import cents, contracts, dollars, duration, price
+
+__all__ = [name for name in dir() if not name.startswith("_")]

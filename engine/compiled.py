@@ -24,10 +24,18 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 JIT_DISABLED = bool(numba.config.DISABLE_JIT)
 
-WORDS = types.Array(types.int64, 1, "C")
-"""Numba type of a state block, of a projection's words, and of a strategy's words."""
-TAPE_ROWS = types.Array(numba.from_dtype(TAPE_DTYPE), 1, "C", readonly=True)
-JOURNAL_ROWS = types.Array(numba.from_dtype(JOURNAL_DTYPE), 1, "C")
+
+
+def _read_only(dtype: np.dtype) -> np.ndarray:
+    rows = np.zeros(0, dtype)
+    rows.flags.writeable = False
+    return rows
+
+
+WORDS = numba.typeof(np.zeros(0, np.int64))
+"""Numba type of a state block, and of the words of projections and strategies."""
+TAPE_ROWS = numba.typeof(_read_only(TAPE_DTYPE))
+JOURNAL_ROWS = numba.typeof(np.zeros(0, JOURNAL_DTYPE))
 
 
 def _cache_folder() -> str:

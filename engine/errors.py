@@ -17,7 +17,12 @@ class JournalError(FoldbookError, ValueError):
 
 
 class StrategyError(FoldbookError, RuntimeError):
-    """The strategy's fault: it raised, or it named an order, market or time that does not exist."""
+    """The strategy's fault: it raised, or it named an order, market or time that does not exist.
+
+    result: the Result up to the error, where a Backtest was running; else None.
+    """
+
+    result: object = None
 
 
 class CapacityError(FoldbookError, MemoryError):

@@ -6,6 +6,8 @@ own orders: what a row means for them stands in `orders`.
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..compiled import compiled
 from ..schema import MarketStatus, TapeKind
 from ..units import PRICE_ONE
@@ -108,9 +110,11 @@ def fold_rare(state, base, row):
     """
     kind = row["kind"]
     if kind == _SNAPSHOT_LEVEL:
-        side = row["side"]
-        rank = rank_of(state, base, side, row["price"])
-        state[level_at(state, base, side, rank) + QTY] = row["qty"]
+        side = np.int64(row["side"])
+        rank = rank_of(state, base, side, np.int64(row["price"]))
+        level = level_at(state, base, side, rank)
+        state[level + QTY] = row["qty"]
+        state[level + TAKEN] = min(state[level + TAKEN], row["qty"])
         if rank > state[base + BEST_BUY + side]:
             state[base + BEST_BUY + side] = rank
     elif kind == _TRADE:

@@ -1,8 +1,7 @@
 """The bus: one total order over tape and journal, run to completion.
 
 `advance` folds bursts of the tape, lets `matching` publish what they mean for own orders, and
-stops at the next moment that somebody wants to see. `advance_with` is the same loop with the
-user's compiled projections and strategy in it. `rebuild` folds a tape and a finished journal
+stops at the next moment that somebody wants to see. `rebuild` folds a tape and a finished journal
 without matching anything. The order of things at one moment is decided here and nowhere else:
 expiries that lie before it, the rows of the burst, what they cause, the end of the burst, the
 decision.
@@ -61,9 +60,9 @@ from .matching import close_market, expire_due, match_quotes, match_trade, settl
 from .orders import clip_ahead, clip_places, lose_places, traded
 from .reward import portfolio_value, revalue
 
-REACHED, FULL, WATCHED, FAILED = range(4)
-"""Why an advance returned: it came to its limit, the journal buffer is full, something that was
-watched for happened, or a compiled strategy made a mistake (see layout.ERROR)."""
+REACHED, FULL, WATCHED = range(3)
+"""Why an advance returned: it came to its limit, the journal buffer is full, or something that was
+watched for happened."""
 
 _INCREASE = int(TapeKind.INCREASE)
 _DECREASE = int(TapeKind.DECREASE)
@@ -131,8 +130,8 @@ def fold_quiet(state, tape, i, stop, limit):
     levels = level_at(state, base, 0, 0)
     best_buy = state[base + BEST_BUY]
     best_sell = state[base + BEST_SELL]
-    loud_buy = min(best_buy, top - state[base + OWN_SELL])
-    loud_sell = min(best_sell, top - state[base + OWN_BUY])
+    cross_buy = top - state[base + OWN_SELL]
+    cross_sell = top - state[base + OWN_BUY]
     first = i
     while i < stop:
         row = tape[np.uint64(i)]
@@ -146,10 +145,10 @@ def fold_quiet(state, tape, i, stop, limit):
         rank += side * (top - 2 * rank)
         level = levels + LEVEL_WORDS * (side * (top + 1) + rank)
         left = state[np.uint64(level)] + row["qty"] * (_INCREASE + _DECREASE - 2 * kind)
-        if rank >= (loud_sell if side else loud_buy):
-            best = best_sell if side else best_buy
-            if left == 0 or rank != best or loud_buy != best_buy or loud_sell != best_sell:
-                break
+        best = best_sell if side else best_buy
+        cross = cross_sell if side else cross_buy
+        if (rank > best) | (rank >= cross) | ((rank == best) & (left == 0)):
+            break
         if state[np.uint64(level + TAKEN)] | state[np.uint64(level + OWN)] != 0:
             break
         state[np.uint64(level)] = left
@@ -168,7 +167,7 @@ def fold_rare(state, base, kind, row):
     side = np.int64(row["side"])
     rank = rank_of(state, base, side, np.int64(row["price"]))
     if kind == _TRADE:
-        if row["flags"] & _OFF_RECORD == 0:
+        if row["flags"] & _OFF_RECORD == 0 and _can_match(state, base):
             traded(state, base, side, rank, row["qty"])
     elif kind == _SNAPSHOT_LEVEL:
         if rank + state[base + OWN_BUY + 1 - side] >= state[base + TOP]:

@@ -155,7 +155,7 @@ _CLOSED = int(MarketStatus.CLOSED)
 def submit_refusal(state, command):
     """Return the reason why the venue would refuse a new order; Reason.NONE if it would not."""
     base = base_of(state, command.market)
-    if state[base + STATUS] >= _CLOSED or state[base + ROWS] == 0:
+    if _is_inactive(state, base):
         return _MARKET_INACTIVE
     if state[base + STATUS] == _PAUSED or state[base + TRUSTED] == 0:
         return _TRADING_PAUSED
@@ -180,10 +180,16 @@ def submit_refusal(state, command):
 
 
 @compiled
+def _is_inactive(state, base):
+    """Whether the venue takes no command at all: the market has closed, or not begun."""
+    return state[base + STATUS] >= _CLOSED or state[base + ROWS] == 0
+
+
+@compiled
 def amend_refusal(state, command):
     """Return the reason why the venue would refuse an amend; Reason.NONE if it would not."""
     base = base_of(state, command.market)
-    if state[base + STATUS] >= _CLOSED:
+    if _is_inactive(state, base):
         return _MARKET_INACTIVE
     slot = find(state, base, command.order)
     if slot == 0:
@@ -317,7 +323,7 @@ def cancel(run, command):
     cause = (command.cause_kind, command.cause_market, command.cause_row)
     _draft_request(run, command, slot, _CANCEL_REQUESTED, cause)
     cause = publish(run)
-    if state[base + STATUS] >= _CLOSED:
+    if _is_inactive(state, base):
         reason = _MARKET_INACTIVE
     elif slot == 0:
         reason = _ORDER_NOT_OPEN
@@ -400,8 +406,8 @@ def _cancel(run, market, slot, reason, cause):
     base = base_of(state, market)
     row = draft(run, market, _CANCELED if reason != _NONE else _EXPIRED, cause)
     describe(row, state, base, slot)
-    at = slot_at(state, base, slot)
-    row["qty"] = state[at + LEFT]
+    if reason != _NONE:
+        row["qty"] = state[slot_at(state, base, slot) + LEFT]
     row["left"] = 0
     row["reason"] = reason
     row["reserved"] = _reserved_change(state, market, 0, slot, (0, 0, 0))

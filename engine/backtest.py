@@ -1,0 +1,81 @@
+"""Backtest: a strategy run over a session."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from .errors import StrategyError
+from .player import Progress, play
+from .programs import CompiledProjection
+from .result import Config, Result
+from .schema import Mark
+from .session import Session
+from .simulation import Projection, Simulation
+from .specs import CONSERVATIVE, FeeSchedule, Latency, Queue, schedule_at
+from .units import dollars, duration
+
+
+class Backtest:
+    """A strategy, a session, and what the run depends on besides.
+
+    strategy: an object with hooks, a compiled strategy, or with `every` a function. every: time
+    between its calls, such as "100ms". cash: $0.000001. seed: kept in the header, and handed to
+    the strategy as `strategy.seed` where it has that attribute. fees: default is the schedule in
+    force at the session's start. projections: the user's own, compiled or Python.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        strategy: Any,
+        *,
+        cash: int = dollars(1000),
+        seed: int = 0,
+        fees: FeeSchedule | None = None,
+        latency: Latency | None = None,
+        queue: Queue = CONSERVATIVE,
+        every: int | str | timedelta | None = None,
+        mark: Mark = Mark.MID,
+        order_capacity: int = 64,
+        projections: Sequence[CompiledProjection | Projection] = (),
+    ):
+        self.session = session
+        self.strategy = strategy
+        self.every = None if every is None else duration(every)
+        self.projections = tuple(projections)
+        self.config = Config(
+            cash=cash,
+            seed=seed,
+            fees=fees or schedule_at(session.start),
+            latency=latency or Latency(),
+            queue=queue,
+            mark=mark,
+            order_capacity=order_capacity,
+        )
+
+    def simulation(self) -> Simulation:
+        """Return a fresh simulation with this configuration."""
+        compiled = [one for one in self.projections if isinstance(one, CompiledProjection)]
+        sim = self.config.simulation(self.session, compiled)
+        for one in self.projections:
+            if not isinstance(one, CompiledProjection):
+                sim.subscribe(one)
+        return sim
+
+    def run(self, progress: Progress | None = None) -> Result:
+        """Play the whole session and return the result.
+
+        progress: called now and then with (rows done, rows in all). Raises StrategyError, chained
+        to what the strategy raised, with the result so far as its `result`.
+        """
+        sim = self.simulation()
+        if hasattr(self.strategy, "seed"):
+            self.strategy.seed = self.config.seed
+        try:
+            play(sim, self.strategy, every=self.every, progress=progress)
+        except StrategyError as error:
+            error.result = Result(sim, self.config)
+            raise
+        return Result(sim, self.config)

@@ -1,0 +1,145 @@
+"""The user's compiled code beside the loop: projections that fold events, a strategy that decides.
+
+Each is a first-class function of one explicit type, so that everything here is compiled once and
+cached, whatever the user brings. Projections are folded up to the present whenever somebody is
+about to look: since they are functions of the events alone, nobody can tell the difference.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..compiled import JOURNAL_ROWS, TAPE_ROWS, WORDS, compiled, compiled_as, typed, types
+from ..schema import NO_MARKET, NO_TIME, CauseKind, TapeKind
+from .book import base_of
+from .layout import (
+    CAUSE_KIND,
+    CAUSE_MARKET,
+    CAUSE_ROW,
+    CURSOR,
+    DECISIONS,
+    ERROR,
+    ERROR_NONE,
+    JOURNAL_BASE,
+    JOURNAL_COUNT,
+    ROWS,
+    USER_WORDS,
+    Run,
+)
+from .loop import FULL, REACHED, WATCHED, advance, has_room
+
+FAILED = 3
+"""Why `play` returned, besides those of `advance`: the strategy made a mistake (layout.ERROR)."""
+
+TAPE_SOURCE, JOURNAL_SOURCE = range(2)
+SEEN_TAPE, SEEN_JOURNAL, FIRST_WORD = range(3)
+"""The user's words begin with how many tape and journal rows the projections have folded."""
+
+DECISION_ROOM = 8
+"""Room in the journal buffer at a decision, in units of `slack`: as many commands never fill it."""
+
+BOOK_CHANGES = sum(
+    1 << kind
+    for kind in (
+        TapeKind.SNAPSHOT,
+        TapeKind.SNAPSHOT_LEVEL,
+        TapeKind.INCREASE,
+        TapeKind.DECREASE,
+        TapeKind.GAP,
+    )
+)
+"""Bit set of the tape kinds after which a book differs."""
+
+_CAUSE_TAPE = int(CauseKind.TAPE)
+_CAUSE_TIMER = int(CauseKind.TIMER)
+_FOREVER = 1 << 62
+
+
+class Plan(NamedTuple):
+    """When a compiled strategy decides: at start + k x every, k = 0, 1, ..., not after `end`; with
+    every = 0 after each burst that changed a book. projects: 1 if there are projections."""
+
+    start: int
+    every: int
+    end: int
+    slack: int
+    projects: int
+
+
+RUN = types.NamedTuple([WORDS, JOURNAL_ROWS, WORDS], Run)
+PLAN = types.NamedTuple([types.int64] * 5, Plan)
+FOLD = typed(WORDS, TAPE_ROWS, JOURNAL_ROWS, types.int64, types.int64)
+"""A projection: fold(words, tape, rows, source, i) folds row i of the source."""
+DECIDE = typed(RUN, WORDS)
+"""A strategy: decide(sim, words)."""
+
+
+@compiled
+def _project(run, tape, fold):
+    state = run.state
+    at = state[USER_WORDS]
+    words = state[at + FIRST_WORD :]
+    i = state[at + SEEN_TAPE]
+    j = state[at + SEEN_JOURNAL]
+    base = state[JOURNAL_BASE]
+    while True:
+        if j < state[JOURNAL_COUNT] and run.places[j - base] <= i:
+            fold(words, tape, run.rows, JOURNAL_SOURCE, j - base)
+            j += 1
+        elif i < state[CURSOR]:
+            fold(words, tape, run.rows, TAPE_SOURCE, i)
+            i += 1
+        else:
+            break
+    state[at + SEEN_TAPE] = i
+    state[at + SEEN_JOURNAL] = j
+
+
+@compiled_as(types.void(RUN, TAPE_ROWS, FOLD))
+def project(run, tape, fold):
+    """Fold into the user's projections what they have not seen yet, in the order of the bus.
+
+    Must be called before the journal buffer is emptied.
+    """
+    _project(run, tape, fold)
+
+
+@compiled_as(types.int64(RUN, TAPE_ROWS, PLAN, WORDS, DECIDE, FOLD))
+def play(run, tape, plan, words, decide, fold):
+    """Run a compiled strategy to the end of the tape.
+
+    Returns REACHED at the end, FULL (empty the buffer and call again), or FAILED.
+    """
+    state = run.state
+    room = (DECISION_ROOM + 1) * plan.slack
+    while True:
+        due = plan.start + state[DECISIONS] * plan.every
+        last = plan.every > 0 and due > plan.end
+        limit = due if plan.every > 0 and not last else NO_TIME
+        status = advance(run, tape, limit, _FOREVER, room)
+        if plan.projects:
+            _project(run, tape, fold)
+        if status == FULL:
+            return FULL
+        if last or (plan.every == 0 and status == REACHED):
+            return REACHED
+        if plan.every > 0:
+            state[CAUSE_KIND] = _CAUSE_TIMER
+            state[CAUSE_MARKET] = NO_MARKET
+            state[CAUSE_ROW] = 0
+        else:
+            market = np.int64(tape[state[CURSOR] - 1]["market"])
+            state[CAUSE_KIND] = _CAUSE_TAPE
+            state[CAUSE_MARKET] = market
+            state[CAUSE_ROW] = state[base_of(state, market) + ROWS] - 1
+        decide(run, words)
+        state[CAUSE_KIND] = 0
+        state[CAUSE_MARKET] = 0
+        state[CAUSE_ROW] = 0
+        state[DECISIONS] += 1
+        if state[ERROR] != ERROR_NONE:
+            return FAILED
+        if not has_room(run, room):
+            return FULL

@@ -1,0 +1,217 @@
+"""Plays a session to a strategy: which hook is called when, and what its commands are caused by.
+
+Hooks run at the end of bursts, at timers and at periodic moments. What one event causes is
+delivered before the next burst: journal rows are handed on in their order, and a hook's own
+commands queue behind what is being delivered.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import events
+from .bus import NO_STOP
+from .errors import FoldbookError, StrategyError
+from .kernels import layout, loop
+from .kernels.layout import CURSOR, JOURNAL_COUNT, ROWS, SEEN
+from .kernels.programs import BOOK_CHANGES
+from .programs import CompiledStrategy
+from .schema import NO_TIME, CauseKind, JournalKind, TapeKind
+from .simulation import STARTED, TIMED, Simulation
+
+Progress = Callable[[int, int], None]
+"""progress(rows done, rows in all)."""
+
+_ORDER_KINDS = (
+    JournalKind.ACCEPTED,
+    JournalKind.REJECTED,
+    JournalKind.AMENDED,
+    JournalKind.AMEND_REJECTED,
+    JournalKind.CANCELED,
+    JournalKind.CANCEL_REJECTED,
+    JournalKind.EXPIRED,
+)
+HOOKS = (
+    "on_start", "on_book", "on_trade", "on_fill", "on_order", "on_timer", "on_market", "on_end",
+)  # fmt: skip
+_PROGRESS_ROWS = 200_000
+
+
+def play(
+    sim: Simulation, strategy: Any, *, every: int | None = None, progress: Progress | None = None
+) -> None:
+    """Play the whole session to a strategy: an object with hooks, a function called every so
+    often, or a compiled one.
+
+    every: ns between the calls of a function. Raises StrategyError, chained to what the strategy
+    raised, if it did.
+    """
+    if isinstance(strategy, CompiledStrategy):
+        sim.bus.play(strategy.decide, strategy.words(), every or 0, progress)
+        sim.serve()
+        return
+    if every is not None and every <= 0:
+        raise ValueError(f"every: {every} ns; expected a positive time")
+    if every is None and not any(hasattr(strategy, hook) for hook in HOOKS):
+        raise StrategyError(
+            f"{strategy!r} has none of the hooks {', '.join(HOOKS)}; a plain function needs every="
+        )
+    player = _Player(sim, strategy, progress)
+    try:
+        if every is not None:
+            player.play_function(strategy, every)
+        else:
+            player.play_hooks()
+    except FoldbookError:
+        raise
+    except Exception as error:  # whatever user code raises is the user's, and is chained
+        raise StrategyError(f"strategy raised {_where(error)}") from error
+    sim.serve()
+
+
+def _where(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    last = frames[-1]
+    outside = [frame for frame in frames if "/engine/" not in frame.filename.replace("\\", "/")]
+    last = outside[-1] if outside else last
+    return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
+
+
+class _Player:
+    """One strategy's hooks, and how far the journal and the tape have been delivered to it."""
+
+    def __init__(self, sim: Simulation, strategy: Any, progress: Progress | None):
+        self.sim = sim
+        self.progress = progress
+        self.on_book = getattr(strategy, "on_book", None)
+        self.on_timer = getattr(strategy, "on_timer", None)
+        self.on_start = getattr(strategy, "on_start", None)
+        self.on_end = getattr(strategy, "on_end", None)
+        self.tape_hooks: dict[int, Callable[..., Any]] = {}
+        self.journal_hooks: dict[int, Callable[..., Any]] = {}
+        if hasattr(strategy, "on_trade"):
+            self.tape_hooks[TapeKind.TRADE] = strategy.on_trade
+        if hasattr(strategy, "on_market"):
+            self.tape_hooks[TapeKind.STATUS] = strategy.on_market
+            self.journal_hooks[JournalKind.SETTLED] = strategy.on_market
+        if hasattr(strategy, "on_fill"):
+            self.journal_hooks[JournalKind.FILL] = strategy.on_fill
+        if hasattr(strategy, "on_order"):
+            self.journal_hooks |= dict.fromkeys(_ORDER_KINDS, strategy.on_order)
+        self.delivered_tape = sim.events
+        self.delivered_journal = sim.bus.memory[JOURNAL_COUNT]
+
+    def watch(self) -> int:
+        """Return the kinds after which the strategy wants to be asked, as a bit set."""
+        kinds = sum(1 << kind for kind in self.tape_hooks)
+        kinds |= sum(1 << (16 + kind) for kind in self.journal_hooks)
+        return kinds | (BOOK_CHANGES if self.on_book else 0)
+
+    def play_function(self, decide: Callable[[Simulation], Any], every: int) -> None:
+        """Call decide(sim) at start + k x every, after all rows with ts <= that time."""
+        sim = self.sim
+        advance = sim.bus.advance
+        serves = bool(sim.projections)
+        sim.cause = TIMED
+        ts, end = sim.session.start, sim.session.end
+        reported = 0
+        while ts <= end:
+            advance(ts)
+            if serves:
+                sim.serve()
+            decide(sim)
+            ts += every
+            if self.progress is not None and sim.events - reported >= _PROGRESS_ROWS:
+                reported = sim.events
+                self.progress(reported, len(sim.session.tape))
+        advance()
+        self._finish()
+
+    def play_hooks(self) -> None:
+        """Call the hooks until the tape ends and no timer is left in it."""
+        sim = self.sim
+        memory = sim.bus.memory
+        end = sim.session.end
+        sim.cause = STARTED
+        if self.on_start:
+            self.on_start(sim)
+            self._deliver_journal()
+        reported = 0
+        memory[layout.WATCH] = self.watch()
+        while True:
+            timer = sim.timers[0] if sim.timers and sim.timers[0] <= end else NO_TIME
+            stop = NO_STOP if self.progress is None else reported + _PROGRESS_ROWS
+            status = sim.bus.advance(timer, stop)
+            if status == loop.WATCHED:
+                self._deliver_burst()
+                continue
+            if self.progress is not None and sim.events >= stop and sim.events < len(sim.session.tape):
+                reported = sim.events
+                self.progress(reported, len(sim.session.tape))
+                continue
+            if timer == NO_TIME:
+                break
+            sim.serve()
+            sim.timers.pop(0)
+            sim.cause = TIMED
+            if self.on_timer:
+                self.on_timer(sim, timer)
+            self._deliver_journal()
+        memory[layout.WATCH] = 0
+        self._finish()
+
+    def _finish(self) -> None:
+        sim = self.sim
+        sim.cause = sim.last_burst()
+        if self.on_end:
+            self.on_end(sim)
+            self._deliver_journal()
+        if self.progress is not None:
+            self.progress(sim.events, len(sim.session.tape))
+
+    def _deliver_burst(self) -> None:
+        sim = self.sim
+        bus = sim.bus
+        memory = bus.memory
+        seen = memory[SEEN]
+        cursor = memory[CURSOR]
+        rows = sim.session.tape.rows
+        sim.serve()
+        if self.tape_hooks:
+            cause = sim.last_burst()
+            kinds = rows["kind"][self.delivered_tape : cursor]
+            for i in (
+                np.flatnonzero(np.isin(kinds, list(self.tape_hooks))) + self.delivered_tape
+            ).tolist():
+                self._deliver_journal(before=i)
+                sim.cause = cause
+                row = rows[i]
+                self.tape_hooks[int(row["kind"])](sim, events.from_row(row, sim.tickers))
+            self.delivered_tape = cursor
+        if self.journal_hooks:
+            self._deliver_journal()
+        if self.on_book and seen & BOOK_CHANGES:
+            market = int(rows[cursor - 1]["market"])
+            sim.cause = (CauseKind.TAPE, market, memory[bus.base(market) + ROWS] - 1)
+            self.on_book(sim, sim.tickers[market])
+            if self.journal_hooks:
+                self._deliver_journal()
+
+    def _deliver_journal(self, before: int | None = None) -> None:
+        """Hand on journal rows, those that they cause included; or those placed by row `before`."""
+        sim = self.sim
+        bus = sim.bus
+        while self.delivered_journal < bus.memory[JOURNAL_COUNT]:
+            number = self.delivered_journal
+            if before is not None and bus.place(number) > before:
+                return
+            self.delivered_journal += 1
+            row = bus.row(number)
+            hook = self.journal_hooks.get(int(row["kind"]))
+            if hook is not None:
+                sim.cause = (CauseKind.JOURNAL, int(row["market"]), int(row["row"]))
+                hook(sim, events.from_row(row, sim.tickers))

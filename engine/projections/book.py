@@ -1,0 +1,157 @@
+"""View of OrderBook: one market's visible book, in the terms of either outcome.
+
+The one place where NO is mirrored: a NO price is one dollar less the YES price, and its bids are
+the YES asks (SPEC 1.1).
+"""
+
+from __future__ import annotations
+
+from ..kernels.layout import (
+    BEST_BUY,
+    LEVEL_WORDS,
+    MARKET_WORDS,
+    MID2,
+    QTY,
+    STATUS,
+    TAKEN,
+    TICK,
+    TOP,
+    TRUSTED,
+)
+from ..schema import MarketStatus, Outcome, Side
+from ..units import PRICE_ONE
+
+
+def mirror(side: int, price: int, outcome: int) -> tuple[int, int]:
+    """Return (side, price) of an order in YES terms; the same function leads back.
+
+    >>> mirror(Side.BUY, 3000, Outcome.NO) == (Side.SELL, 7000)
+    True
+    """
+    if outcome == Outcome.NO:
+        return 1 - side, PRICE_ONE - price
+    return side, price
+
+
+class BookView:
+    """One market's book as it can be traded against: recorded quantities less own takings.
+
+    Prices in $0.0001, quantities in 0.01 contract. A missing bid is 0, a missing ask one dollar.
+    """
+
+    __slots__ = ("_base", "_memory", "_outcome", "_rows")
+
+    def __init__(self, memory: memoryview, base: int, outcome: Outcome = Outcome.YES):
+        self._memory = memory
+        self._base = base
+        self._outcome = outcome
+        self._rows = memory[base + TOP] + 1
+
+    def _best(self, side: int) -> int:
+        """Return the visible best rank of a YES side."""
+        memory, base = self._memory, self._base
+        rank = memory[base + BEST_BUY + side]
+        at = base + MARKET_WORDS + LEVEL_WORDS * (side * self._rows + rank)
+        while rank and memory[at + QTY] == memory[at + TAKEN]:
+            rank -= 1
+            at -= LEVEL_WORDS
+        return int(rank)
+
+    @property
+    def best_bid(self) -> int:
+        """Highest visible bid; 0 if there is none."""
+        return self._best(self._outcome) * self._memory[self._base + TICK]
+
+    @property
+    def best_ask(self) -> int:
+        """Lowest visible ask; one dollar if there is none."""
+        return PRICE_ONE - self._best(1 - self._outcome) * self._memory[self._base + TICK]
+
+    @property
+    def best_bid_qty(self) -> int:
+        """Visible quantity at the best bid; 0 if there is none."""
+        return self._visible(self._outcome, self._best(self._outcome))
+
+    @property
+    def best_ask_qty(self) -> int:
+        """Visible quantity at the best ask; 0 if there is none."""
+        return self._visible(1 - self._outcome, self._best(1 - self._outcome))
+
+    @property
+    def spread(self) -> int:
+        """Best ask less best bid."""
+        return self.best_ask - self.best_bid
+
+    @property
+    def mid2(self) -> int:
+        """Twice the mid of the visible book."""
+        return self.best_bid + self.best_ask
+
+    @property
+    def mark2(self) -> int:
+        """Twice the mid at which the market is marked: of the recorded book, last trusted."""
+        mark: int = self._memory[self._base + MID2]
+        return 2 * PRICE_ONE - mark if self._outcome else mark
+
+    @property
+    def microprice(self) -> int:
+        """Mid weighted by the opposite quantities at the touch, rounded down; mid if one is 0.
+
+        (bid x ask qty + ask x bid qty) / (bid qty + ask qty).
+        """
+        bids, asks = self.best_bid_qty, self.best_ask_qty
+        if not bids or not asks:
+            return self.mid2 // 2
+        return (self.best_bid * asks + self.best_ask * bids) // (bids + asks)
+
+    @property
+    def status(self) -> MarketStatus:
+        """Status of the market."""
+        return MarketStatus(self._memory[self._base + STATUS])
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether the record has no hole up to now: false before the first snapshot and in gaps."""
+        return bool(self._memory[self._base + TRUSTED])
+
+    def qty(self, side: Side, price: int) -> int:
+        """Return the visible quantity at a price. Raises ValueError off the book's grid."""
+        tick = self._memory[self._base + TICK]
+        if not 0 <= price <= PRICE_ONE or price % tick:
+            raise ValueError(f"price {price} is not a multiple of {tick} from 0 to {PRICE_ONE}")
+        yes_side, yes_price = mirror(side, price, self._outcome)
+        rank = (PRICE_ONE - yes_price if yes_side else yes_price) // tick
+        return self._visible(yes_side, rank)
+
+    def bids(self, depth: int | None = None) -> list[tuple[int, int]]:
+        """Return (price, qty) of the visible bids, best first; all, or `depth` of them."""
+        tick = self._memory[self._base + TICK]
+        return [(rank * tick, qty) for rank, qty in self._ladder(self._outcome, depth)]
+
+    def asks(self, depth: int | None = None) -> list[tuple[int, int]]:
+        """Return (price, qty) of the visible asks, best first; all, or `depth` of them."""
+        tick = self._memory[self._base + TICK]
+        return [
+            (PRICE_ONE - rank * tick, qty) for rank, qty in self._ladder(1 - self._outcome, depth)
+        ]
+
+    def of(self, outcome: Outcome) -> BookView:
+        """Return the same book in the terms of an outcome."""
+        return BookView(self._memory, self._base, outcome)
+
+    def _visible(self, side: int, rank: int) -> int:
+        at = self._base + MARKET_WORDS + LEVEL_WORDS * (side * self._rows + rank)
+        return int(self._memory[at + QTY] - self._memory[at + TAKEN])
+
+    def _ladder(self, side: int, depth: int | None) -> list[tuple[int, int]]:
+        levels: list[tuple[int, int]] = []
+        rank = self._best(side)
+        while rank > 0 and (depth is None or len(levels) < depth):
+            qty = self._visible(side, rank)
+            if qty:
+                levels.append((rank, qty))
+            rank -= 1
+        return levels
+
+    def __repr__(self) -> str:
+        return f"BookView(best_bid={self.best_bid}, best_ask={self.best_ask})"

@@ -1,0 +1,126 @@
+"""View of OrderManager: own open orders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..kernels.layout import (
+    AHEAD,
+    CLIENT,
+    EXPIRES,
+    FLAGS,
+    HEAD_BUY,
+    LEFT,
+    NEXT,
+    NUMBER,
+    ORDER_WORDS,
+    ORDERS,
+    RANK,
+    TICK,
+    TIF,
+    TOTAL,
+)
+from ..schema import OrderFlag, Side, TimeInForce
+from ..units import PRICE_ONE
+
+_NUMBER_BITS = 32
+
+
+def order_id(market: int, number: int) -> int:
+    """Return the id of an order from its market's index and its number there."""
+    return market << _NUMBER_BITS | number
+
+
+def market_and_number(id: int) -> tuple[int, int]:
+    """Return (market index, number within the market) of an order id."""
+    return id >> _NUMBER_BITS, id & (1 << _NUMBER_BITS) - 1
+
+
+class Order(NamedTuple):
+    """An own open order, in YES terms. price $0.0001; qty, left, ahead 0.01 contract; expires ns."""
+
+    id: int
+    market: str
+    side: Side
+    price: int
+    qty: int
+    left: int
+    ahead: int
+    expires: int
+    client_id: int
+    tif: TimeInForce
+    flags: OrderFlag
+
+    @property
+    def filled(self) -> int:
+        """What was filled so far, 0.01 contract."""
+        return self.qty - self.left
+
+
+class OrdersView:
+    """Own open orders of all markets."""
+
+    __slots__ = ("_bases", "_index", "_memory", "_tickers")
+
+    def __init__(
+        self,
+        memory: memoryview,
+        bases: list[int],
+        tickers: list[str],
+        index: Callable[[str | int], int],
+    ):
+        self._memory = memory
+        self._bases = bases
+        self._tickers = tickers
+        self._index = index
+
+    def open(self, market: str | int | None = None) -> list[Order]:
+        """Return open orders of one market or all: bids, then asks, each best first."""
+        markets = range(len(self._bases)) if market is None else (self._index(market),)
+        memory = self._memory
+        orders: list[Order] = []
+        for index in markets:
+            head = self._bases[index] + HEAD_BUY
+            for side in (0, 1):
+                slot = memory[head + side]
+                while slot:
+                    at = memory[self._bases[index] + ORDERS] + ORDER_WORDS * slot
+                    orders.append(self._order(index, side, at))
+                    slot = memory[at + NEXT]
+        return orders
+
+    def count(self, market: str | int) -> int:
+        """Return the number of open orders of a market."""
+        return len(self.open(market))
+
+    def get(self, id: int) -> Order | None:
+        """Return an open order by its id; None if it is not open (any more)."""
+        market, _ = market_and_number(id)
+        if not 0 <= market < len(self._bases):
+            return None
+        return next((order for order in self.open(market) if order.id == id), None)
+
+    def _order(self, market: int, side: int, at: int) -> Order:
+        memory = self._memory
+        price = memory[at + RANK] * memory[self._bases[market] + TICK]
+        return Order(
+            order_id(market, memory[at + NUMBER]),
+            self._tickers[market],
+            _SIDES[side],
+            PRICE_ONE - price if side else price,
+            memory[at + TOTAL],
+            memory[at + LEFT],
+            memory[at + AHEAD],
+            memory[at + EXPIRES],
+            memory[at + CLIENT],
+            _TIFS[memory[at + TIF]],
+            OrderFlag(memory[at + FLAGS]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.open())
+
+
+_SIDES = tuple(Side)
+_TIFS = tuple(TimeInForce)

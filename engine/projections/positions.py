@@ -1,0 +1,115 @@
+"""View of PositionTracker: cash, collateral, fees and what is held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from ..kernels.arithmetic import position_value
+from ..kernels.layout import (
+    ACCOUNT_END,
+    CASH,
+    COST,
+    FEES,
+    MID2,
+    POSITION,
+    POSITION_FEES,
+    POSITION_REALISED,
+    POSITION_RESERVED,
+    POSITION_WORDS,
+    REALISED,
+    RESERVED,
+)
+
+
+class Position(NamedTuple):
+    """What is held of one market. qty: + YES, - NO, 0.01 contract; the rest $0.000001.
+
+    realised is before fees; unrealised is the value at the mark less the cost.
+    """
+
+    market: str
+    qty: int
+    cost: int
+    realised: int
+    unrealised: int
+    fees: int
+    reserved: int
+
+
+class PositionsView:
+    """The account and all positions."""
+
+    __slots__ = ("_bases", "_index", "_memory", "_tickers")
+
+    def __init__(
+        self,
+        memory: memoryview,
+        bases: list[int],
+        tickers: list[str],
+        index: Callable[[str | int], int],
+    ):
+        self._memory = memory
+        self._bases = bases
+        self._tickers = tickers
+        self._index = index
+
+    @property
+    def cash(self) -> int:
+        """Cash, reserved collateral included, $0.000001."""
+        return int(self._memory[CASH])
+
+    @property
+    def reserved(self) -> int:
+        """Collateral of open orders, $0.000001."""
+        return int(self._memory[RESERVED])
+
+    @property
+    def available(self) -> int:
+        """Cash that new orders can use, $0.000001."""
+        return int(self._memory[CASH] - self._memory[RESERVED])
+
+    @property
+    def fees(self) -> int:
+        """Fees paid, $0.000001."""
+        return int(self._memory[FEES])
+
+    @property
+    def realised(self) -> int:
+        """Realised profit before fees, $0.000001."""
+        return int(self._memory[REALISED])
+
+    @property
+    def unrealised(self) -> int:
+        """Value of all positions at the mark less their cost, $0.000001."""
+        return sum(position.unrealised for position in self)
+
+    def qty(self, market: str | int) -> int:
+        """Return the signed position, + YES and - NO, 0.01 contract."""
+        return int(self._memory[_position_at(self._index(market)) + POSITION])
+
+    def get(self, market: str | int) -> Position:
+        """Return the position in a market."""
+        index = self._index(market)
+        at = _position_at(index)
+        memory = self._memory
+        value = position_value(memory[at + POSITION], memory[self._bases[index] + MID2])
+        return Position(
+            self._tickers[index],
+            memory[at + POSITION],
+            memory[at + COST],
+            memory[at + POSITION_REALISED],
+            int(value) - memory[at + COST],
+            memory[at + POSITION_FEES],
+            memory[at + POSITION_RESERVED],
+        )
+
+    def __iter__(self) -> Iterator[Position]:
+        return (self.get(index) for index in range(len(self._tickers)))
+
+    def __len__(self) -> int:
+        return len(self._tickers)
+
+
+def _position_at(market: int) -> int:
+    return ACCOUNT_END + POSITION_WORDS * market

@@ -1,0 +1,333 @@
+"""What came of a run: its journal, tables of it, metrics, and the ways to get it again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import attrs
+import numpy as np
+
+from . import explain as _explain
+from . import metrics as _metrics
+from .errors import JournalError
+from .journal import Journal, requests
+from .kernels import loop
+from .kernels.matching import Command
+from .lifecycle import OrderState, check_journal
+from .programs import CompiledProjection
+from .projections.orders import order_id
+from .projections.positions import Position
+from .projections.reward import RewardView
+from .schema import Evidence, JournalKind, Liquidity, Mark, Reason, Side
+from .session import Session
+from .simulation import Simulation
+from .specs import CONSERVATIVE, FeeSchedule, Latency, Queue
+from .tables import Table
+
+
+@attrs.frozen
+class Config:
+    """What a run depends on besides session and strategy."""
+
+    cash: int
+    seed: int
+    fees: FeeSchedule
+    latency: Latency = Latency()
+    queue: Queue = CONSERVATIVE
+    mark: Mark = Mark.MID
+    order_capacity: int = 64
+
+    def simulation(
+        self, session: Session, projections: Sequence[CompiledProjection] = ()
+    ) -> Simulation:
+        """Return a fresh simulation of a session."""
+        return Simulation(
+            session,
+            cash=self.cash,
+            fees=self.fees,
+            latency=self.latency,
+            queue=self.queue,
+            mark=self.mark,
+            order_capacity=self.order_capacity,
+            projections=projections,
+        )
+
+    def header(self) -> dict[str, Any]:
+        """Return the configuration as plain values, as journal files keep it."""
+        return {
+            "cash": self.cash,
+            "seed": self.seed,
+            "fees": {
+                "name": self.fees.name,
+                "taker_ppm": self.fees.taker_ppm,
+                "rounding": self.fees.rounding,
+            },
+            "latency_ns": self.latency.order_ns,
+            "queue": self.queue.name,
+            "mark": self.mark.name,
+            "order_capacity": self.order_capacity,
+        }
+
+    @classmethod
+    def from_header(cls, header: dict[str, Any]) -> Config:
+        """Return the configuration that a header describes. Raises JournalError if it cannot."""
+        try:
+            return cls(
+                cash=int(header["cash"]),
+                seed=int(header["seed"]),
+                fees=FeeSchedule(**header["fees"]),
+                latency=Latency.constant(header["latency_ns"]),
+                queue=Queue.named(header["queue"]),
+                mark=Mark[header["mark"]],
+                order_capacity=int(header["order_capacity"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise JournalError(f"journal header: no configuration of a run ({error!r})") from None
+
+
+class Fill(NamedTuple):
+    """One fill of an own order, in YES terms. fee and cash $0.000001; cash is without the fee."""
+
+    index: int
+    ts: int
+    market: str
+    order: int
+    side: Side
+    price: int
+    qty: int
+    left: int
+    cash: int
+    fee: int
+    liquidity: Liquidity
+    evidence: Evidence
+    ahead: int
+    claim: int
+
+
+class OrderRecord(NamedTuple):
+    """One submitted order and how it ended. price, qty as they were last; reason if refused or
+    canceled."""
+
+    id: int
+    ts: int
+    market: str
+    side: Side
+    price: int
+    qty: int
+    filled: int
+    left: int
+    state: OrderState
+    reason: Reason
+    client_id: int
+
+
+class Value(NamedTuple):
+    """Portfolio value at one moment, $0.000001."""
+
+    ts: int
+    value: int
+
+
+class Result:
+    """A finished (or interrupted) run: the simulation where it stands, and its journal."""
+
+    def __init__(self, simulation: Simulation, config: Config):
+        self.simulation = simulation
+        self.session = simulation.session
+        self.config = config
+        self.journal = simulation.journal()
+
+    @classmethod
+    def from_journal(
+        cls, session: Session, rows: np.ndarray, places: np.ndarray, header: dict[str, Any]
+    ) -> Result:
+        """Return the result that a stored journal tells of, by rebuilding it.
+
+        Raises JournalError if the journal belongs to another session or is not in order.
+        """
+        config = Config.from_header(header)
+        journal = Journal(rows, places)
+        simulation = _rebuilt(session, config, journal)
+        result = cls.__new__(cls)
+        result.simulation = simulation
+        result.session = session
+        result.config = config
+        result.journal = journal
+        return result
+
+    @property
+    def digest(self) -> str:
+        """Digest of the journal rows alone: no paths, versions, drivers or places."""
+        return self.journal.digest
+
+    @property
+    def run_digest(self) -> str:
+        """Digest of session, configuration and journal."""
+        parts = (self.session.digest, repr(sorted(self.config.header().items())), self.digest)
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def header(self) -> dict[str, Any]:
+        """Return what a journal file says of the run besides its rows."""
+        return {
+            "session": {**self.session.source, "name": self.session.name,
+                        "digest": self.session.digest},
+            **self.config.header(),
+        }  # fmt: skip
+
+    @cached_property
+    def fills(self) -> Table[Fill]:
+        """All fills, in order."""
+        rows = self.journal.rows[self.journal.numbers(JournalKind.FILL)]
+        columns = {name: rows[name] for name in Fill._fields if name in (rows.dtype.names or ())}
+        columns |= {
+            "index": np.arange(len(rows)),
+            "market": self._tickers(rows["market"]),
+            "order": _ids(rows),
+        }
+        return Table(Fill, columns, {"side": Side, "liquidity": Liquidity, "evidence": Evidence})
+
+    @cached_property
+    def orders(self) -> Table[OrderRecord]:
+        """All submitted orders, refused ones included, in the order of their submission."""
+        records: dict[int, list[Any]] = {}
+        states = check_journal(self.journal.rows)
+        rows = self.journal.rows
+        for row, id in zip(rows, _ids(rows).tolist(), strict=True):
+            kind = row["kind"]
+            if kind == JournalKind.SUBMITTED:
+                market = int(row["market"])
+                records[id] = [
+                    id, row["ts"], self.session.markets[market].ticker, row["side"], row["price"],
+                    row["qty"], 0, 0, states[market, int(row["order"])], 0, row["client_id"],
+                ]  # fmt: skip
+            elif kind == JournalKind.FILL:
+                records[id][6] += row["qty"]
+                records[id][7] = row["left"]
+            elif kind in (JournalKind.ACCEPTED, JournalKind.AMENDED):
+                records[id][4], records[id][5] = row["price"], row["qty"]
+                records[id][7] = row["left"]
+            elif kind in (JournalKind.CANCELED, JournalKind.REJECTED, JournalKind.EXPIRED):
+                records[id][7] = 0
+                records[id][9] = row["reason"]
+        columns = list(zip(*records.values(), strict=True)) or [()] * len(OrderRecord._fields)
+        return Table(
+            OrderRecord,
+            dict(zip(OrderRecord._fields, columns, strict=True)),
+            {"side": Side, "state": OrderState, "reason": Reason},
+        )
+
+    @cached_property
+    def positions(self) -> Table[Position]:
+        """Where each market's position stands at the end."""
+        columns = list(zip(*self.simulation.positions, strict=True))
+        return Table(Position, dict(zip(Position._fields, columns, strict=True)))
+
+    @cached_property
+    def equity(self) -> Table[Value]:
+        """Portfolio value at the start, the end and 499 equally spaced moments between."""
+        return self.values(np.linspace(self.session.start, self.session.end, 501).astype(np.int64))
+
+    def values(self, times: np.ndarray) -> Table[Value]:
+        """Return the portfolio value at ascending times: after all rows with ts <= the time."""
+        journal = self.journal
+        simulation = self.config.simulation(self.session)
+        state = simulation.bus.state
+        tape = self.session.tape.rows
+        stops = np.searchsorted(tape["ts"], times, side="right")
+        ends = np.searchsorted(journal.rows["ts"], times, side="right")
+        reward = RewardView(simulation.bus.memory)
+        values = []
+        done = 1
+        for stop, end in zip(stops.tolist(), np.maximum(ends, 1).tolist(), strict=True):
+            stop = min(stop, self.simulation.events)
+            done += loop.rebuild(
+                state, tape, journal.rows[done:end], journal.places[done:end], stop
+            )
+            values.append(reward.value)
+        return Table(Value, {"ts": times, "value": values})
+
+    def replay(self) -> Result:
+        """Send the journal's requests again, without the strategy; every other row is derived."""
+        simulation = self.config.simulation(self.session)
+        send_again(simulation, self.journal)
+        simulation.bus.advance(stop=self.simulation.events)
+        return Result(simulation, self.config)
+
+    def rebuild(self) -> Simulation:
+        """Fold tape and journal into a fresh state without matching anything."""
+        return _rebuilt(self.session, self.config, self.journal, self.simulation.events)
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the figures of the run: integers in units, names, and ratios as floats."""
+        return _metrics.metrics(self)
+
+    def summary(self) -> str:
+        """Return the figures of the run as text."""
+        return _metrics.summary(self)
+
+    def explain(self, fill: Fill | int) -> str:
+        """Return the chain of causes of one fill as text: event, decision, order, fill.
+
+        fill: a row of `fills`, or its index. Raises IndexError if there is none.
+        """
+        return str(_explain.explain(self, fill if isinstance(fill, int) else fill.index))
+
+    def _tickers(self, markets: np.ndarray) -> np.ndarray:
+        names = np.array([market.ticker for market in self.session.markets])
+        return names[markets] if len(markets) else names[:0]
+
+    def __repr__(self) -> str:
+        return f"Result({self.session.name!r}, fills={len(self.fills)}, digest={self.digest[:12]})"
+
+
+def _ids(rows: np.ndarray) -> np.ndarray:
+    return order_id(rows["market"].astype(np.int64), rows["order"].astype(np.int64))  # type: ignore
+
+
+def send_again(simulation: Simulation, journal: Journal) -> None:
+    """Send every request of a journal at its place and time, whatever comes of it."""
+    bus = simulation.bus
+    for number in requests(journal):
+        row = journal.rows[number]
+        bus.advance(int(row["ts"]), int(journal.places[number]))
+        command = _command(row)
+        if row["kind"] == JournalKind.SUBMITTED:
+            bus.submit(command)
+        elif row["kind"] == JournalKind.AMEND_REQUESTED:
+            bus.amend(command)
+        else:
+            bus.cancel(command)
+
+
+def _command(row: np.void) -> Command:
+    is_new = row["kind"] == JournalKind.SUBMITTED
+    names = ("market", "order", "side", "price", "qty", "tif", "flags", "expires", "client_id",
+             "cause_kind", "cause_market", "cause_row")  # fmt: skip
+    values = {name: int(row[name]) for name in names}
+    if is_new:
+        values["order"] = 0
+    return Command(**values)
+
+
+def _rebuilt(
+    session: Session, config: Config, journal: Journal, events: int | None = None
+) -> Simulation:
+    check_journal(journal.rows)
+    simulation = config.simulation(session)
+    first = simulation.journal()
+    if len(journal) == 0 or journal.rows[0] != first.rows[0]:
+        raise JournalError("journal row 0: it is not the opening of an account in this session")
+    tape = session.tape.rows
+    if len(journal.places) and journal.places.max() > len(tape):
+        raise JournalError(
+            f"journal: a row stands behind tape row {journal.places.max()}, and the session "
+            f"{session.name} has {len(tape)}"
+        )
+    bus = simulation.bus
+    stop = len(tape) if events is None else events
+    loop.rebuild(bus.state, tape, journal.rows[1:], journal.places[1:], stop)
+    bus.adopt(journal)
+    return simulation
