@@ -62,7 +62,8 @@ class Decoder:
             messages["recv"] *= self.dialect.recv_unit
         messages["row"] = rows
         messages["file"] = self._files[chunk.path]
-        kinds = np.fromiter([frame.kind for frame in frames], np.int8, len(frames))
+        listed = bytes([frame.kind for frame in frames])
+        kinds = np.frombuffer(listed, np.int8)
         messages["kind"] = kinds
         self._subscriptions(messages, frames)
         rest = np.flatnonzero((kinds == Kind.STATUS) | (kinds == Kind.START))
@@ -71,12 +72,11 @@ class Decoder:
         scaled = self._scales(messages, rest, frames)
         deltas = np.flatnonzero(kinds == Kind.DELTA)
         if len(deltas):
-            chosen = [frames[at].msg for at in deltas] if len(deltas) < len(frames) else \
-                [frame.msg for frame in frames]
+            chosen = [frame.msg for frame, kind in zip(frames, listed, strict=True) if not kind]
             self._deltas(messages, deltas, chosen, scaled)
         trades = np.flatnonzero(kinds == Kind.TRADE)
         if len(trades):
-            self._each(messages, trades, frames, self._trade)
+            self._trades(messages, trades, frames)
         for number in np.flatnonzero(kinds == Kind.LOST).tolist():
             messages["market"][number] = self._ticker(frames[number].market_ticker)
         snapshots = np.flatnonzero(kinds == Kind.SNAPSHOT)
@@ -155,9 +155,12 @@ class Decoder:
             keys = np.fromiter([frame.sid for frame in frames], np.int64, len(frames))
             messages["market"] = -1
         messages["seq"] = seqs
-        for key in np.unique(keys).tolist():
+        subs = messages["sub"]
+        subs[:] = -2
+        while (rest := np.flatnonzero(subs == -2)).size:
+            key = int(keys[rest[0]])
             number = -1 if key < 0 else self.subs.setdefault(key, len(self.subs))
-            messages["sub"][keys == key] = number
+            subs[keys == key] = number
 
     def _scales(
         self, messages: np.ndarray, starts: np.ndarray, frames: list[Any]
@@ -180,8 +183,8 @@ class Decoder:
         self, messages: np.ndarray, at: np.ndarray, deltas: list[Delta], scaled: np.ndarray | None
     ) -> None:
         count = len(deltas)
-        prices = np.fromiter([PRICES[delta.price_dollars] for delta in deltas], np.int64, count)
-        qtys = np.fromiter([QUANTITIES[delta.delta_fp] for delta in deltas], np.int64, count)
+        prices = _looked_up(PRICES, [delta.price_dollars for delta in deltas])
+        qtys = _looked_up(QUANTITIES, [delta.delta_fp for delta in deltas])
         times = _delta_times(deltas)
         doubtful = (prices == BAD) | (qtys == BAD)
         cents = [delta.price for delta in deltas]
@@ -193,7 +196,7 @@ class Decoder:
                 prices[number], qtys[number] = _delta_values(deltas[number])
             except RefusedError as error:
                 refused.append((number, error))
-        no = np.fromiter([delta.side == "no" for delta in deltas], np.bool_, count)
+        no = np.frombuffer(bytes([delta.side == "no" for delta in deltas]), np.bool_)
         mirrored = no if scaled is None else no & ~scaled[at]
         whole = slice(None) if count == len(messages) else at
         messages["price"][whole] = np.where(mirrored, PRICE_ONE - prices, prices)
@@ -201,8 +204,29 @@ class Decoder:
         messages["ts"][whole] = times
         messages["side"][whole] = no
         messages["market"][whole] = self._tickers([delta.market_ticker for delta in deltas])
-        for number, error in refused:
-            self._refuse(messages, at[number], deltas[number].market_ticker, error)
+        for number, fault in refused:
+            self._refuse(messages, int(at[number]), deltas[number].market_ticker, fault)
+
+    def _trades(self, messages: np.ndarray, at: np.ndarray, frames: list[Any]) -> None:
+        """Fill trades in bulk; those that are not plainly in order go through `_trade`."""
+        trades = [frames[number].msg for number in at.tolist()]
+        prices = _looked_up(PRICES, [trade.yes_price_dollars for trade in trades])
+        others = _looked_up(PRICES, [trade.no_price_dollars for trade in trades])
+        qtys = _looked_up(QUANTITIES, [trade.count_fp for trade in trades])
+        plain = np.array([
+            trade.taker_outcome_side == trade.taker_side and trade.taker_side is not None
+            and trade.ts_ms is not None and not trade.is_block_trade and trade.yes_price is None
+            for trade in trades
+        ], np.bool_)
+        plain &= (prices + others == PRICE_ONE) & (prices > 0) & (qtys > 0)
+        messages["price"][at] = prices
+        messages["qty"][at] = qtys
+        messages["side"][at] = [
+            Side.SELL if trade.taker_side == "yes" else Side.BUY for trade in trades
+        ]
+        messages["market"][at] = self._tickers([trade.market_ticker for trade in trades])
+        messages["ts"][at] = np.array([trade.ts_ms or 0 for trade in trades]) * MILLISECOND
+        self._each(messages, at[~plain], frames, self._trade)
 
     def _trade(self, message: np.void, frame: Any) -> None:
         trade: Trade = frame.msg
@@ -373,13 +397,16 @@ def grid_of(ranges: list[tuple[str, str, str]]) -> tuple[int, int, int]:
     return finest, finest, 0
 
 
+def _looked_up(table: dict[str | None, int], texts: list[str | None]) -> np.ndarray:
+    return np.fromiter(map(table.__getitem__, texts), np.int64, len(texts))
+
+
 def _delta_times(deltas: list[Delta]) -> np.ndarray:
     """Return the exchange times, ns; the microsecond of `ts` completes `ts_ms`."""
-    count = len(deltas)
     try:
-        millis = np.fromiter([delta.ts_ms for delta in deltas], np.int64, count)  # type: ignore
-        micros = np.fromiter(
-            [delta.ts.microsecond for delta in deltas], np.int64, count  # type: ignore[union-attr]
+        millis = np.array([delta.ts_ms for delta in deltas], np.int64)
+        micros = np.array(
+            [delta.ts.microsecond for delta in deltas], np.int64  # type: ignore[union-attr]
         )
     except (TypeError, AttributeError):
         return np.array([_delta_time(delta) for delta in deltas], np.int64)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from enum import IntEnum
-from typing import Any, ClassVar, Literal, Union
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union
 
 import attrs
 import msgspec
@@ -161,24 +161,27 @@ OTHER_TYPES = (
 )
 """Types of the venue (SPEC 2) that say nothing about a book; any type beyond these is an error."""
 
-AnyFrame = Union[  # made at run time
-    DeltaFrame, SnapshotFrame, TradeFrame, LifecycleFrame, ComboLifecycleFrame, SubscribedFrame,
-    OkFrame, UnsubscribedFrame, *(_ignored(tag) for tag in OTHER_TYPES),  # type: ignore[misc]
-]
+if TYPE_CHECKING:
+    AnyFrame = Frame
+else:
+    AnyFrame = Union[
+        DeltaFrame, SnapshotFrame, TradeFrame, LifecycleFrame, ComboLifecycleFrame,
+        SubscribedFrame, OkFrame, UnsubscribedFrame, *(_ignored(tag) for tag in OTHER_TYPES),
+    ]
 
 
 class Line(msgspec.Struct, gc=False):
     """A recorder that stamps milliseconds: {"recv_ms", "event"}."""
 
     recv_ms: int
-    event: AnyFrame  # type: ignore[valid-type]
+    event: AnyFrame
 
 
 class StreamLine(msgspec.Struct, gc=False):
     """A recorder that stamps milliseconds: {"received_ms", "frame"}."""
 
     recv_ms: int = msgspec.field(name="received_ms")
-    event: AnyFrame = msgspec.field(name="frame")  # type: ignore[valid-type]
+    event: AnyFrame = msgspec.field(name="frame")
 
 
 class RawLine(msgspec.Struct, gc=False):
@@ -191,7 +194,7 @@ class RawLine(msgspec.Struct, gc=False):
 class PayloadLine(msgspec.Struct, gc=False):
     """A document that lists examples: {"payload": frame}, without receive times."""
 
-    payload: AnyFrame  # type: ignore[valid-type]
+    payload: AnyFrame
 
 
 class CentsDelta(Delta, gc=False):
@@ -241,10 +244,13 @@ def _ignored_part(tag: str) -> type:
 OTHER_PARTS = ("ticker", "market_rotated", "watch_market", "ws_subscribed", "ws_disconnected",
                "ws_error", "book_checkpoint")
 
-AnyPart = Union[  # made at run time
-    DeltaPart, SnapshotPart, TradePart, ConnectedPart,
-    *(_ignored_part(tag) for tag in OTHER_PARTS),  # type: ignore[misc]
-]
+if TYPE_CHECKING:
+    AnyPart = Part
+else:
+    AnyPart = Union[
+        DeltaPart, SnapshotPart, TradePart, ConnectedPart,
+        *(_ignored_part(tag) for tag in OTHER_PARTS),
+    ]
 
 
 @attrs.frozen

@@ -37,6 +37,7 @@ Progress = Callable[[int, int], None]
 """Told (bytes read, bytes in all) now and then."""
 
 _KINDS = len(Kind)
+_NO_ROWS = (Kind.CONTROL, Kind.IGNORED, Kind.START)
 _REFUSALS = {FALLING: "ts", OFF_GRID: "off_grid"}
 
 
@@ -128,8 +129,8 @@ def _markets(
         counts = _count(counts, messages, len(decoder.tickers))
         clock.stamp(messages)
         ordered = sequencer.follow(messages, len(decoder.subs))
-        spool.add(ordered[(ordered["market"] >= 0) & (ordered["kind"] != Kind.CONTROL)
-                          & (ordered["kind"] != Kind.IGNORED) & (ordered["kind"] != Kind.START)])
+        of_market = (ordered["market"] >= 0) & ~np.isin(ordered["kind"], _NO_ROWS)
+        spool.add(ordered if of_market.all() else ordered[of_market])
     unknown = rejections.take(UNKNOWN)
     for ticker, market in list(decoder.tickers.items()):
         messages = spool.take(market)
@@ -209,21 +210,22 @@ def _make(
 ) -> _Made | None:
     """Fold the messages of one market; None if no row comes of them."""
     tape = fold(messages, listing)
-    for code, why in _REFUSALS.items():
-        for at in np.flatnonzero((tape.verdicts == code) & (messages["kind"] != Kind.LEVEL)):
+    odd = np.flatnonzero(tape.verdicts)
+    odd = odd[messages["kind"][odd] != Kind.LEVEL]
+    left_out: Counter[str] = Counter()
+    for at in odd.tolist():
+        code = int(tape.verdicts[at])
+        if code in LEFT_OUT:
+            left_out[LEFT_OUT[code]] += 1
+        else:
             message = messages[at]
             rejections.refuse(recording.files[int(message["file"])], int(message["row"]), ticker,
-                              why, _refusal(messages, int(at), code))
+                              _REFUSALS[code], _refusal(messages, at, code))
     reasons, examples = rejections.take(ticker)
     if not len(tape.rows):
         return None
-    left_out: Counter[str] = Counter()
-    tops = tape.verdicts[messages["kind"] != Kind.LEVEL]
-    for code, count in zip(*np.unique(tops, return_counts=True), strict=True):
-        if int(code) in LEFT_OUT:
-            left_out[LEFT_OUT[int(code)]] = int(count)
-    timed = messages[(messages["kind"] == Kind.DELTA) & (messages["ts"] != NO_TS)]
-    offset = int((timed["recv"] - timed["ts"]).min()) if len(timed) else None
+    timed = (messages["kind"] == Kind.DELTA) & (messages["ts"] != NO_TS)
+    offset = int((messages["recv"] - messages["ts"])[timed].min()) if timed.any() else None
     return _Made(ticker, recording, listing, tape, {}, 0, reasons, examples, left_out, offset)
 
 

@@ -16,7 +16,7 @@ CENT = PRICE_ONE // 100
 ENTRIES_MAX = 1 << 20
 """Strings a table remembers before it starts anew: bounds its memory."""
 
-_PRICE = re.compile(r"[01](?:\.([0-9]{1,4}))?")
+_PRICE = re.compile(r"([01])(?:\.([0-9]{1,4}))?")
 _QTY = re.compile(r"(-?)([0-9]{1,13})(?:\.([0-9]{1,2}))?")
 
 
@@ -29,20 +29,15 @@ class Prices(dict[str | None, int]):
     """
 
     def __missing__(self, text: str | None) -> int:
-        match = _PRICE.fullmatch(text) if isinstance(text, str) else None
-        value = BAD
-        if match:
-            value = int(text[0]) * PRICE_ONE + int((match[1] or "").ljust(4, "0"))
-            value = value if 0 < value < PRICE_ONE else BAD
-        return _remember(self, text, value)
+        value = _price(text)
+        return _remember(self, text, value if 0 < value < PRICE_ONE else BAD)
 
 
 class Payouts(dict[str | None, int]):
     """Dollars as a string to units of $0.0001, 0 and one dollar included."""
 
     def __missing__(self, text: str | None) -> int:
-        match = _PRICE.fullmatch(text) if isinstance(text, str) else None
-        value = int(text[0]) * PRICE_ONE + int((match[1] or "").ljust(4, "0")) if match else BAD
+        value = _price(text)
         return _remember(self, text, value if value <= PRICE_ONE else BAD)
 
 
@@ -61,6 +56,11 @@ class Quantities(dict[str | None, int]):
             value = int(match[2]) * QTY_ONE + int((match[3] or "").ljust(2, "0"))
             value = BAD if value > QTY_MAX else -value if match[1] else value
         return _remember(self, text, value)
+
+
+def _price(text: str | None) -> int:
+    match = _PRICE.fullmatch(text) if isinstance(text, str) else None
+    return int(match[1]) * PRICE_ONE + int((match[2] or "").ljust(4, "0")) if match else BAD
 
 
 def _remember(table: dict[str | None, int], text: str | None, value: int) -> int:

@@ -25,6 +25,7 @@ STEPS = (100, 50, 20, 10, 1)
 """Steps of the venue's grids, $0.0001 (SPEC 1.6)."""
 
 _DELTA, _SNAPSHOT, _LEVEL = int(Kind.DELTA), int(Kind.SNAPSHOT), int(Kind.LEVEL)
+_TRADE = int(Kind.TRADE)
 _BREAK, _STATUS, _GRID, _LOST = int(Kind.BREAK), int(Kind.STATUS), int(Kind.GRID), int(Kind.LOST)
 _ROW_SNAPSHOT, _ROW_LEVEL = int(TapeKind.SNAPSHOT), int(TapeKind.SNAPSHOT_LEVEL)
 _ROW_INCREASE, _ROW_DECREASE = int(TapeKind.INCREASE), int(TapeKind.DECREASE)
@@ -55,8 +56,8 @@ LEFT_OUT = {
 
 # Words of the state of the fold, one int64 each.
 (_LAST_TS, _RECV, _LAST_DELTA, _ANCHORED, _TRUSTED, _GAP_OPEN, _CLOSED_SEEN, _FILLED, _BURST_RECV,
- _ROWS, _BID, _ASK, _CENTER, _EDGE, _WIDTH, _LISTED, _CLOSE_AT, _SETTLE_AT, _WINDOW, _AGE,
- _STATE_WORDS) = range(21)
+ _ROWS, _BID, _ASK, _CENTER, _EDGE, _WIDTH, _LISTED, _CLOSE_AT, _SETTLE_AT, _PAYOUT, _WINDOW,
+ _AGE, _STATE_WORDS) = range(22)
 
 
 @attrs.frozen
@@ -92,24 +93,19 @@ class MarketTape:
 
 def fold(messages: np.ndarray, listing: Listing) -> MarketTape:
     """Return the tape of one market from its messages in order of arrival (market index 0)."""
-    verdicts = np.zeros(len(messages), np.int64)
-    trading = messages["kind"] == Kind.TRADE
-    book_at = np.flatnonzero(~trading)
-    book, book_verdicts, origin = _fold_book(messages[book_at], listing)
-    verdicts[book_at] = book_verdicts
-    trade_at = np.flatnonzero(trading)
-    rows, late = book, np.zeros(0, np.int64)
-    joined = 0
-    if len(book) and len(trade_at):
-        rows, joined, late = _with_trades(book, origin, messages, trade_at)
+    book, verdicts, origin = _fold_book(messages, listing)
+    trade_at = np.flatnonzero(messages["kind"] == Kind.TRADE)
+    rows, joined = book, 0
+    if len(trade_at) and len(book):
+        rows, joined, late = _with_trades(book, messages, trade_at)
+        verdicts[late] = UNANCHORED
     elif len(trade_at):
-        late = trade_at
-    verdicts[late] = UNANCHORED
-    rows = _with_settlement(rows, listing)
-    kept = origin[origin >= 0]
-    stamped = messages["ts"][book_at][kept] if len(kept) else np.zeros(0, np.int64)
-    first = int(stamped[0]) if len(stamped) else int(rows["ts"][0]) if len(rows) else None
-    unjoined = int(np.count_nonzero(rows["flags"] & TapeFlag.UNJOINED))
+        verdicts[trade_at] = UNANCHORED
+    stamped = origin[origin >= 0][:1]
+    first = None
+    if len(rows):
+        first = int(messages["ts"][stamped[0]]) if len(stamped) else int(rows["ts"][0])
+    unjoined = len(trade_at) - joined - int(np.count_nonzero(verdicts[trade_at]))
     return MarketTape(rows, verdicts, _tick(rows, listing), joined, unjoined, first)
 
 
@@ -129,7 +125,10 @@ def _fold_book(
     if listing.settled_ts is not None:
         state[_SETTLE_AT] = listing.settled_ts
         state[_CLOSE_AT] = listing.close_ts if listing.close_ts is not None else NO_TS
-    rows = np.zeros(3 * len(messages) + 16, TAPE_DTYPE)
+        state[_PAYOUT] = NO_TS if listing.payout is None else listing.payout
+    # A message gives one row; what is no delta makes room for GRID, GAP and RECOVERED.
+    others = int(np.count_nonzero(messages["kind"] != Kind.DELTA))
+    rows = np.zeros(len(messages) + 3 * others + 32, TAPE_DTYPE)
     verdicts = np.zeros(len(messages), np.int64)
     origin = np.full(len(rows), -1, np.int64)
     levels = np.zeros((2, PRICE_ONE + 1), np.int64)
@@ -139,7 +138,7 @@ def _fold_book(
 
 
 def _with_trades(
-    book: np.ndarray, origin: np.ndarray, messages: np.ndarray, at: np.ndarray
+    book: np.ndarray, messages: np.ndarray, at: np.ndarray
 ) -> tuple[np.ndarray, int, np.ndarray]:
     """Return (rows with trades, number joined, trades before the first snapshot)."""
     trades = messages[at]
@@ -203,17 +202,6 @@ def _join(decreases: np.ndarray, trades: np.ndarray, block: np.ndarray) -> np.nd
     found = pairs >= 0
     matched[open_trades[found]] = near[pairs[found]]
     return matched
-
-
-def _with_settlement(rows: np.ndarray, listing: Listing) -> np.ndarray:
-    """Return the rows with what the record says of the end, received when it happened."""
-    if not len(rows) or listing.settled_ts is None or listing.payout is None:
-        return rows
-    row = np.zeros(1, TAPE_DTYPE)
-    row["ts"] = max(listing.settled_ts, int(rows["ts"][-1]))
-    row["recv"] = listing.settled_ts
-    row["kind"], row["qty"], row["price"] = TapeKind.STATUS, MarketStatus.SETTLED, listing.payout
-    return np.concatenate([rows, row])
 
 
 def _tick(rows: np.ndarray, listing: Listing) -> int:
@@ -399,17 +387,16 @@ def take_snapshot(messages, state, levels, rows, verdicts, at):  # type: ignore[
     else:
         ts = start_ts(messages, state, at, messages["recv"][at])
     recv = state[_RECV]
-    common = 0
+    common = np.int64(0)
     for later in range(at + 1, at + 1 + count):
-        price = np.int64(messages["price"][later])
-        if state[_LISTED] and not on_grid(state, price):
+        if state[_LISTED] and not on_grid(state, messages["price"][later]):
             verdicts[at] = OFF_GRID
-            verdicts[later] = OFF_GRID
             if state[_TRUSTED]:
                 emit_gap(state, rows, levels, recv)
             return
-        while price:
-            common, price = price, common % price
+        rest = np.int64(messages["price"][later])
+        while rest:
+            common, rest = rest, common % rest
     end_burst(state, rows, levels, ts, recv)
     finer = not state[_LISTED] and refine(state, common)
     if finer or not state[_ANCHORED]:
@@ -523,11 +510,13 @@ def ends_here(messages, state, at):  # type: ignore[no-untyped-def]
 def fold_rows(messages, state, levels, rows, verdicts, origin):  # type: ignore[no-untyped-def]
     """Fold the messages of one market, in order of arrival, into tape rows.
 
-    messages: MESSAGE_DTYPE without trades. state: words. levels: int64 [side, price], zero.
+    messages: MESSAGE_DTYPE; trades are passed over. state: words. levels: int64 [side, price].
     rows, origin: filled; state[_ROWS] says how far. verdicts: filled, one per message.
     """
     for at in range(len(messages)):
         kind = np.int64(messages["kind"][at])
+        if kind == _TRADE:
+            continue
         if kind == _LEVEL:
             if verdicts[at] == KEPT and at > 0:
                 verdicts[at] = verdicts[at - 1]
@@ -568,10 +557,16 @@ def fold_rows(messages, state, levels, rows, verdicts, origin):  # type: ignore[
 
 @compiled
 def finish(state, rows, levels):  # type: ignore[no-untyped-def]
-    """End the last burst, and close a market that is known to have settled since."""
+    """End the last burst, and the market if it is known to have settled: received as it did."""
     if not state[_ANCHORED]:
         return
     end_burst(state, rows, levels, NO_TS, state[_BURST_RECV] + state[_WINDOW])
-    if state[_SETTLE_AT] != NO_TS and not state[_CLOSED_SEEN]:
+    settled = state[_SETTLE_AT]
+    if settled == NO_TS:
+        return
+    if not state[_CLOSED_SEEN]:
         close_ts = max(state[_CLOSE_AT], state[_LAST_TS])
-        emit_status(state, rows, levels, close_ts, state[_SETTLE_AT], _CLOSED)
+        emit_status(state, rows, levels, close_ts, settled, _CLOSED)
+    ts = max(settled, state[_LAST_TS])
+    row = emit_status(state, rows, levels, ts, settled, _SETTLED)
+    rows["price"][row] = state[_PAYOUT]

@@ -123,7 +123,7 @@ def chunks(path: Path, problems: Problems) -> Iterator[Chunk]:
         if not end:
             rest += block
             continue
-        text, rest = rest + block[:end], block[end:]
+        text, rest = b"".join((rest, memoryview(block)[:end])), block[end:]
         rows = int(np.count_nonzero(np.frombuffer(text, np.uint8) == _NEWLINE))
         yield Chunk(path, row, text, rows, bytes_read)
         row += rows
@@ -197,7 +197,7 @@ def _first_lines(path: Path) -> Iterator[bytes]:
         yield from _document(path)
         return
     rest = b""
-    for block, _ in _blocks(path, _Silent()):
+    for block, _ in _blocks(path, _Silent(), read_bytes=1 << 12):
         lines = (rest + block).split(b"\n")
         rest = lines.pop()
         yield from (line for line in lines if line.strip())
@@ -211,14 +211,16 @@ class _Silent(Problems):
             super().damaged(path, why)
 
 
-def _blocks(path: Path, problems: Problems) -> Iterator[tuple[bytes, int]]:
+def _blocks(
+    path: Path, problems: Problems, read_bytes: int = READ_BYTES
+) -> Iterator[tuple[bytes, int]]:
     """Yield (text, bytes of the file read since the last) of a plain or gzip file."""
     try:
         with path.open("rb") as file:
             head = file.read(2)
             file.seek(0)
             if head == _GZIP:
-                yield from _inflate(path, file, problems)
+                yield from _inflate(path, file, problems, read_bytes)
                 return
             if path.name.endswith(".gz"):
                 problems.damaged(path, f"not gzip: begins with {head!r}, expected {_GZIP!r}")
@@ -229,16 +231,18 @@ def _blocks(path: Path, problems: Problems) -> Iterator[tuple[bytes, int]]:
         raise TapeError(f"{path}: {error.strerror or error}") from None
 
 
-def _inflate(path: Path, file: IO[bytes], problems: Problems) -> Iterator[tuple[bytes, int]]:
+def _inflate(
+    path: Path, file: IO[bytes], problems: Problems, read_bytes: int
+) -> Iterator[tuple[bytes, int]]:
     """Inflate all members of a gzip file; report one that is cut off or damaged."""
     inflater = isal_zlib.decompressobj(31)
     whole = True
-    while data := file.read(READ_BYTES):
+    while data := file.read(read_bytes):
         text, bytes_read = [], len(data)
         while data:
             try:
                 text.append(inflater.decompress(data))
-            except isal_zlib.error as error:
+            except isal_zlib.error as error:  # type: ignore[misc]
                 yield b"".join(text), bytes_read
                 problems.damaged(path, f"damaged gzip: {error}")
                 return

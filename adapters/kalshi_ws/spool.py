@@ -46,6 +46,8 @@ class Spool:
         if path.exists():
             blocks.insert(0, np.fromfile(path, MESSAGE_DTYPE))
             path.unlink()
+        if len(blocks) == 1:
+            return blocks[0]
         return np.concatenate(blocks) if blocks else np.zeros(0, MESSAGE_DTYPE)
 
     def _hold(self, market: int, messages: np.ndarray) -> None:
