@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.compiled import WORDS, compiled, compiled_as
+from ..engine.compiled import compiled
 from ..engine.schema import TAPE_DTYPE, MarketStatus, Side, TapeFlag, TapeKind
 from ..engine.session import Session, Tape
 from ..engine.specs import Market
@@ -285,12 +285,11 @@ def _curve() -> np.ndarray:
 
 _MULTIPLIER = 698_769_069
 # One signature for what is called with many constants: a constant is a type of its own to numba.
-_INT = WORDS.dtype
 _TABLES = _tables()
 _CURVE_TABLE = _curve()
 
 
-@compiled_as(_INT(WORDS))
+@compiled
 def _draw(words: np.ndarray) -> int:
     """Return 32 random bits: Marsaglia's multiply-with-carry; no product leaves int64."""
     low, high = words[_RANDOM] & 0xFFFFFFFF, words[_RANDOM] >> 32
@@ -298,7 +297,7 @@ def _draw(words: np.ndarray) -> int:
     return low ^ high
 
 
-@compiled_as(_INT(WORDS, _INT))
+@compiled
 def _below(words: np.ndarray, bound: int) -> int:
     """Return a random integer in 0..bound-1; bound below 2**31."""
     return (_draw(words) * bound) >> 32
@@ -311,7 +310,7 @@ def _normal(words: np.ndarray) -> int:
     return (first & 0xFFFF) + (first >> 16) + (second & 0xFFFF) + (second >> 16) - 131_070
 
 
-@compiled_as(_INT(WORDS, _INT))
+@compiled
 def _sample(words: np.ndarray, table: int) -> int:
     return words[table + (_draw(words) >> 24)]
 

@@ -2,11 +2,13 @@
 
 Numba's disk cache does not notice edits in imported modules, so the cache folder is named by a
 hash of all engine sources. With NUMBA_DISABLE_JIT=1 every kernel runs as the plain Python it is.
-No fastmath and no parallel: results must not depend on the machine.
+No fastmath and no parallel: results must not depend on the machine. Dividing by zero gives 0 as
+in NumPy, compiled or not; kernels never do.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import sys
@@ -52,12 +54,12 @@ _FOLDER = _cache_folder()
 
 def compiled(function: Function) -> Function:
     """Compile a kernel on first call, release the GIL in it, and keep the result on disk."""
-    previous = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = _FOLDER
-    try:
-        return numba.njit(cache=True, nogil=True)(function)  # type: ignore[no-any-return]
-    finally:
-        numba.config.CACHE_DIR = previous
+    return _jit(function)
+
+
+def inner(function: Function) -> Function:
+    """Like `compiled`, for what only kernels call: without a way in from Python, it is ready sooner."""
+    return _jit(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def typed(*arguments: Any, returns: Any = types.void) -> Any:
@@ -66,17 +68,36 @@ def typed(*arguments: Any, returns: Any = types.void) -> Any:
 
 
 def compiled_as(signature: Any) -> Callable[[Function], Function]:
-    """Like `compiled`, with one explicit signature, compiled at once (and cached)."""
+    """Like `compiled`, for one explicit signature: what takes first-class functions needs it.
+
+    It is compiled (or read from the cache) when it is first called from Python.
+    """
 
     def decorate(function: Function) -> Function:
-        previous = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = _FOLDER
-        try:
-            return numba.njit(signature, cache=True, nogil=True)(function)  # type: ignore
-        finally:
-            numba.config.CACHE_DIR = previous
+        if JIT_DISABLED:
+            return function
+        kernels: list[Callable[..., Any]] = []
+
+        @functools.wraps(function)
+        def call(*arguments: Any) -> Any:
+            if not kernels:
+                kernels.append(_jit(function, signature))
+            return kernels[0](*arguments)
+
+        return call  # type: ignore[return-value]
 
     return decorate
+
+
+def _jit(function: Function, *signature: Any, **options: bool) -> Function:
+    previous = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = _FOLDER
+    try:
+        jit = numba.njit(*signature, cache=True, nogil=True, error_model="numpy", **options)
+        jitted: Function = jit(function)
+        return jitted
+    finally:
+        numba.config.CACHE_DIR = previous
 
 
 def is_compiled(function: object) -> bool:

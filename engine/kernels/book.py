@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..compiled import compiled
+from ..compiled import inner
 from ..schema import MarketStatus, TapeKind
 from ..units import PRICE_ONE
 from .layout import (
@@ -49,27 +49,27 @@ _CLOSED = int(MarketStatus.CLOSED)
 _SETTLED = int(MarketStatus.SETTLED)
 
 
-@compiled
+@inner
 def rank_of(state, base, side, price):
     """Return the rank of a price on a side's ladder."""
     level = (price * state[base + RECIPROCAL]) >> 32
     return level + side * (state[base + TOP] - 2 * level)
 
 
-@compiled
+@inner
 def price_of(state, base, side, rank):
     """Return the price at a rank; a missing best (rank 0) is bid 0 or ask one."""
     price = rank * state[base + TICK]
     return price + side * (PRICE_ONE - 2 * price)
 
 
-@compiled
+@inner
 def level_at(state, base, side, rank):
     """Return the offset of a level's words."""
     return base + MARKET_WORDS + LEVEL_WORDS * (side * (state[base + TOP] + 1) + rank)
 
 
-@compiled
+@inner
 def move_best(state, base, side, rank, left):
     """After a level at or above the best became `left`: find the best again."""
     level = level_at(state, base, side, rank)
@@ -81,7 +81,7 @@ def move_best(state, base, side, rank, left):
     state[DIRTY] = 1
 
 
-@compiled
+@inner
 def clear(state, base, with_taken):
     """Make every level zero; what own fills took is forgotten only `with_taken`."""
     first = level_at(state, base, 0, 0)
@@ -93,7 +93,7 @@ def clear(state, base, with_taken):
     state[base + BEST_BUY + 1] = 0
 
 
-@compiled
+@inner
 def clip_taken(state, base):
     """After a snapshot: nothing can be taken that is not displayed."""
     first = level_at(state, base, 0, 0)
@@ -102,7 +102,7 @@ def clip_taken(state, base):
             state[level + TAKEN] = state[level + QTY]
 
 
-@compiled
+@inner
 def fold_rare(state, base, row):
     """Fold a row of any kind but INCREASE and DECREASE; return 1 if it closed the market.
 
@@ -140,7 +140,7 @@ def fold_rare(state, base, row):
     return 0
 
 
-@compiled
+@inner
 def _set_status(state, base, row):
     status = row["qty"]
     previous = state[base + STATUS]
@@ -159,14 +159,14 @@ def _set_status(state, base, row):
     return 1
 
 
-@compiled
+@inner
 def visible_at(state, base, side, rank):
     """Return the quantity of a level that can be seen and matched against."""
     level = level_at(state, base, side, rank)
     return state[level + QTY] - state[level + TAKEN]
 
 
-@compiled
+@inner
 def visible_best(state, base, side, rank):
     """Return the highest rank at or below `rank` with visible quantity; 0 if there is none."""
     level = level_at(state, base, side, rank)
@@ -176,7 +176,7 @@ def visible_best(state, base, side, rank):
     return rank
 
 
-@compiled
+@inner
 def take(state, base, side, qty):
     """Take `qty` of the visible depth of a side, best level first, into own hands."""
     rank = visible_best(state, base, side, state[base + BEST_BUY + side])
@@ -188,7 +188,7 @@ def take(state, base, side, qty):
         rank = visible_best(state, base, side, rank)
 
 
-@compiled
+@inner
 def on_grid(state, base, price):
     """Whether an order may be priced at `price` now (SPEC 1.6; 0 and one are refused)."""
     if price <= 0 or price >= PRICE_ONE:
@@ -199,19 +199,19 @@ def on_grid(state, base, price):
     return price % step == 0
 
 
-@compiled
+@inner
 def is_live(state, base):
     """Whether the market has a book that can be marked: trusted, and not closed."""
     return state[base + TRUSTED] == 1 and state[base + STATUS] < _CLOSED
 
 
-@compiled
+@inner
 def base_of(state, market):
     """Return the offset of a market's words."""
     return state[table_of(state) + market]
 
 
-@compiled
+@inner
 def table_of(state):
     """Return the offset of the table of market bases."""
     return ACCOUNT_END + POSITION_WORDS * state[MARKETS]

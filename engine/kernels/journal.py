@@ -7,7 +7,7 @@ rebuilds the same state (`loop.rebuild`).
 
 from __future__ import annotations
 
-from ..compiled import compiled
+from ..compiled import inner
 from ..schema import NO_MARKET, CauseKind, JournalKind, OrderFlag
 from .book import base_of, price_of, take
 from .layout import (
@@ -37,7 +37,7 @@ _TAKES_DEPTH = int(OrderFlag.TAKES_DEPTH)
 _CAUSE_JOURNAL = int(CauseKind.JOURNAL)
 
 
-@compiled
+@inner
 def draft(run, market, kind, cause):
     """Return the next journal row, blank but for its kind, time, market and cause."""
     state = run.state
@@ -68,7 +68,7 @@ def draft(run, market, kind, cause):
     return row
 
 
-@compiled
+@inner
 def describe(row, state, base, slot):
     """Write the open order in `slot` into a drafted row."""
     at = slot_at(state, base, slot)
@@ -83,7 +83,7 @@ def describe(row, state, base, slot):
     row["client_id"] = state[at + CLIENT]
 
 
-@compiled
+@inner
 def publish(run):
     """Number the drafted row, fold it into every projection, and return it as a cause."""
     state = run.state
@@ -101,7 +101,7 @@ def publish(run):
     return (_CAUSE_JOURNAL, market, number)
 
 
-@compiled
+@inner
 def apply_journal(state, row):
     """Fold one journal row into every projection."""
     state[JOURNAL_COUNT] += 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..compiled import compiled
+from ..compiled import compiled, inner
 from ..schema import (
     NO_MARKET,
     NO_TIME,
@@ -93,7 +93,7 @@ def start(run, ts, cash):
     state[DIRTY] = 0
 
 
-@compiled
+@inner
 def fold_level(state, base, kind, side, price, qty):
     """Fold an INCREASE or DECREASE into the book and into the queues of own orders.
 
@@ -114,7 +114,7 @@ def fold_level(state, base, kind, side, price, qty):
         state[base + PENDING] |= PENDING_CROSS
 
 
-@compiled
+@inner
 def fold_quiet(state, tape, i, stop, limit):
     """Fold level changes from row `i` on that concern nobody, and return the row where it ended.
 
@@ -160,7 +160,7 @@ def fold_quiet(state, tape, i, stop, limit):
     return i
 
 
-@compiled
+@inner
 def fold_rare(state, base, kind, row):
     """Fold a row of any other kind into the book and the queues; return 1 if the market closed."""
     closed = fold_book(state, base, row)
@@ -177,18 +177,18 @@ def fold_rare(state, base, kind, row):
     return closed
 
 
-@compiled
+@inner
 def _same_burst(tape, i):
     """Whether row `i` continues the burst of the row before it."""
     return (tape[i]["ts"] == tape[i - 1]["ts"]) & (tape[i]["market"] == tape[i - 1]["market"])
 
 
-@compiled
+@inner
 def _can_match(state, base):
     return state[base + STATUS] == _OPEN and state[base + TRUSTED] == 1
 
 
-@compiled
+@inner
 def _play_rare(run, base, market, kind, row):
     """Match own orders against a row that is not a level change, then fold it."""
     state = run.state
@@ -204,7 +204,7 @@ def _play_rare(run, base, market, kind, row):
         settle(run, market, np.int64(row["price"]))
 
 
-@compiled
+@inner
 def _end_snapshot(state, base):
     """At the end of a burst with a snapshot: claims and takings cannot exceed what is displayed."""
     if state[base + PENDING] & PENDING_SNAPSHOT:
@@ -213,7 +213,7 @@ def _end_snapshot(state, base):
     state[base + PENDING] = 0
 
 
-@compiled
+@inner
 def _end_burst(run, base, market):
     """Match quotes that crossed own orders, then value the portfolio."""
     state = run.state
@@ -225,7 +225,7 @@ def _end_burst(run, base, market):
     revalue(state, base, market)
 
 
-@compiled
+@inner
 def has_room(run, rows):
     """Whether the journal buffer has room for so many rows."""
     state = run.state

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..compiled import compiled
+from ..compiled import compiled, inner
 from ..schema import (
     KEEP,
     NO_MARKET,
@@ -179,13 +179,13 @@ def submit_refusal(state, command):
     return _NONE
 
 
-@compiled
+@inner
 def _is_inactive(state, base):
     """Whether the venue takes no command at all: the market has closed, or not begun."""
     return state[base + STATUS] >= _CLOSED or state[base + ROWS] == 0
 
 
-@compiled
+@inner
 def amend_refusal(state, command):
     """Return the reason why the venue would refuse an amend; Reason.NONE if it would not."""
     base = base_of(state, command.market)
@@ -210,7 +210,7 @@ def amend_refusal(state, command):
     return _terms_refusal(state, command.market, slot, wanted, state[at + FLAGS])
 
 
-@compiled
+@inner
 def _amended_terms(state, base, at, command):
     """Return (price, total) that an amend asks for."""
     price = command.price
@@ -222,7 +222,7 @@ def _amended_terms(state, base, at, command):
     return price, total
 
 
-@compiled
+@inner
 def _terms_refusal(state, market, slot, wanted, flags):
     """Return why an order `wanted`, (side, rank, left), may not stand in place of `slot`."""
     base = base_of(state, market)
@@ -247,7 +247,7 @@ def _terms_refusal(state, market, slot, wanted, flags):
     return _NONE
 
 
-@compiled
+@inner
 def _walk_terms(state, base, wanted):
     """Return (fees, quantity) of the fills that an order (side, rank, left) would get now."""
     side, rank, left = wanted
@@ -300,7 +300,7 @@ def submit(run, command):
     return number
 
 
-@compiled
+@inner
 def _draft_new(run, command, number, kind, cause):
     row = draft(run, command.market, kind, cause)
     row["order"] = number
@@ -379,7 +379,7 @@ def amend(run, command):
     return command.order
 
 
-@compiled
+@inner
 def _draft_request(run, command, slot, kind, cause):
     row = draft(run, command.market, kind, cause)
     row["order"] = command.order
@@ -388,7 +388,7 @@ def _draft_request(run, command, slot, kind, cause):
     return row
 
 
-@compiled
+@inner
 def _reserved_change(state, market, moved, slot, instead):
     """Return the change of reserved collateral if the position moves by `moved` and the order in
     `slot` is replaced by `instead`, (side, rank, left)."""
@@ -399,7 +399,7 @@ def _reserved_change(state, market, moved, slot, instead):
     return wanted - state[at + POSITION_RESERVED]
 
 
-@compiled
+@inner
 def _cancel(run, market, slot, reason, cause):
     """End an open order: CANCELED for `reason`, or EXPIRED where there is none."""
     state = run.state
@@ -417,7 +417,7 @@ def _cancel(run, market, slot, reason, cause):
 # --- fills
 
 
-@compiled
+@inner
 def _walk(run, market, slot, cause):
     """Fill a marketable order against visible depth, at the resting prices."""
     state = run.state
@@ -437,7 +437,7 @@ def _walk(run, market, slot, cause):
         best = visible_best(state, base, against, best)
 
 
-@compiled
+@inner
 def _fill(run, market, slot, offer, cause):
     state = run.state
     base = base_of(state, market)
@@ -472,7 +472,7 @@ def _fill(run, market, slot, offer, cause):
 # --- what the tape does to resting orders
 
 
-@compiled
+@inner
 def match_trade(run, market, side, rank, qty):
     """Fill resting orders from a trade of the tape, before it is folded into their queues.
 
@@ -502,7 +502,7 @@ def match_trade(run, market, side, rank, qty):
         slot = following
 
 
-@compiled
+@inner
 def match_quotes(run, market):
     """At the end of a burst: displayed quotes that cross resting orders would have hit them."""
     state = run.state
@@ -527,7 +527,7 @@ def match_quotes(run, market):
             slot = following
 
 
-@compiled
+@inner
 def close_market(run, market):
     """Cancel every open order of a market that has closed, by number."""
     state = run.state
@@ -548,7 +548,7 @@ def close_market(run, market):
         _cancel(run, market, lowest, _MARKET_CLOSED, cause)
 
 
-@compiled
+@inner
 def settle(run, market, payout):
     """Pay a position out at the price of one YES contract."""
     state = run.state
@@ -564,7 +564,7 @@ def settle(run, market, payout):
     publish(run)
 
 
-@compiled
+@inner
 def expire_due(run, ts):
     """Expire every order whose time lies before `ts`, in order of (time, market, number)."""
     state = run.state
@@ -579,7 +579,7 @@ def expire_due(run, ts):
                 slot = _first_due(state, base, due)
 
 
-@compiled
+@inner
 def _first_due(state, base, due):
     first = 0
     for side in range(2):

@@ -7,7 +7,7 @@ priority: better rank first, then earlier place. Capacities are checked before a
 
 from __future__ import annotations
 
-from ..compiled import compiled
+from ..compiled import inner
 from ..schema import NO_TIME, JournalKind
 from .book import base_of, level_at, rank_of
 from .layout import (
@@ -44,13 +44,13 @@ _EXPIRED = int(JournalKind.EXPIRED)
 _FILL = int(JournalKind.FILL)
 
 
-@compiled
+@inner
 def slot_at(state, base, slot):
     """Return the offset of an order slot's words."""
     return state[base + ORDERS] + ORDER_WORDS * slot
 
 
-@compiled
+@inner
 def find(state, base, number):
     """Return the slot of an open order; 0 if it is not open."""
     for side in range(2):
@@ -63,7 +63,7 @@ def find(state, base, number):
     return 0
 
 
-@compiled
+@inner
 def apply_order(state, base, row):
     """Fold one order row of the journal."""
     kind = row["kind"]
@@ -83,7 +83,7 @@ def apply_order(state, base, row):
         _remove(state, base, find(state, base, row["order"]))
 
 
-@compiled
+@inner
 def _insert_new(state, base, row):
     slot = state[base + FREE]
     at = slot_at(state, base, slot)
@@ -104,13 +104,13 @@ def _insert_new(state, base, row):
         state[DUE] = row["expires"]
 
 
-@compiled
+@inner
 def keeps_place(state, at, rank, total):
     """Whether an amend to this rank and total keeps the order's place in the queue (SPEC 3.3)."""
     return rank == state[at + RANK] and total <= state[at + TOTAL]
 
 
-@compiled
+@inner
 def _amend(state, base, row):
     slot = find(state, base, row["order"])
     at = slot_at(state, base, slot)
@@ -125,7 +125,7 @@ def _amend(state, base, row):
         _link(state, base, slot)
 
 
-@compiled
+@inner
 def _link(state, base, slot):
     at = slot_at(state, base, slot)
     side = state[at + SIDE]
@@ -144,7 +144,7 @@ def _link(state, base, slot):
         state[base + OWN_BUY + side] = rank
 
 
-@compiled
+@inner
 def _unlink(state, base, slot):
     at = slot_at(state, base, slot)
     side = state[at + SIDE]
@@ -162,7 +162,7 @@ def _unlink(state, base, slot):
     state[slot_at(state, base, head) + NEXT] = following
 
 
-@compiled
+@inner
 def _remove(state, base, slot):
     _unlink(state, base, slot)
     at = slot_at(state, base, slot)
@@ -175,7 +175,7 @@ def _remove(state, base, slot):
         state[DUE] = _earliest_expiry(state)
 
 
-@compiled
+@inner
 def _earliest_expiry(state):
     due = NO_TIME
     for market in range(state[MARKETS]):
@@ -189,7 +189,7 @@ def _earliest_expiry(state):
     return due
 
 
-@compiled
+@inner
 def traded(state, base, side, rank, qty):
     """Fold a trade of the tape: what stood in front of own orders at its level went first."""
     slot = state[base + HEAD_BUY + side]
@@ -200,7 +200,7 @@ def traded(state, base, side, rank, qty):
         slot = state[at + NEXT]
 
 
-@compiled
+@inner
 def clip_ahead(state, base, side, rank, left):
     """Fold a decrease of the tape: no more can stand ahead than the level holds."""
     slot = state[base + HEAD_BUY + side]
@@ -211,7 +211,7 @@ def clip_ahead(state, base, side, rank, left):
         slot = state[at + NEXT]
 
 
-@compiled
+@inner
 def lose_places(state, base):
     """Fold a gap of the tape: nobody knows any more what stands ahead."""
     for side in range(2):
@@ -222,7 +222,7 @@ def lose_places(state, base):
             slot = state[at + NEXT]
 
 
-@compiled
+@inner
 def clip_places(state, base):
     """Fold the end of a snapshot of the tape: at most the displayed level stands ahead."""
     for side in range(2):
@@ -234,7 +234,7 @@ def clip_places(state, base):
             slot = state[at + NEXT]
 
 
-@compiled
+@inner
 def open_qty(state, base, side, skip):
     """Return the open quantity of own orders on a side, without the order in slot `skip`."""
     total = 0
@@ -247,7 +247,7 @@ def open_qty(state, base, side, skip):
     return total
 
 
-@compiled
+@inner
 def required(state, base, position, skip, instead):
     """Return the collateral of a market's open orders, $0.000001.
 

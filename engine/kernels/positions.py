@@ -7,7 +7,7 @@ first closes what is held of the other outcome (a pair is worth one dollar at on
 
 from __future__ import annotations
 
-from ..compiled import compiled
+from ..compiled import inner
 from ..schema import NO_MARKET, JournalKind
 from ..units import PRICE_ONE
 from .arithmetic import muldiv
@@ -30,20 +30,20 @@ _FILL = int(JournalKind.FILL)
 _SETTLED = int(JournalKind.SETTLED)
 
 
-@compiled
+@inner
 def position_at(market):
     """Return the offset of a market's position words."""
     return POSITION_TRACKER + ACCOUNT_WORDS + POSITION_WORDS * market
 
 
-@compiled
+@inner
 def closing_part(position, side, qty):
     """Return how much of a fill closes what is held of the other outcome."""
     held = -position if side == 0 else position
     return min(qty, max(0, held))
 
 
-@compiled
+@inner
 def fill_cash(position, side, price, qty):
     """Return the change of cash by a fill, fee apart, $0.000001."""
     leg = price if side == 0 else PRICE_ONE - price
@@ -51,7 +51,7 @@ def fill_cash(position, side, price, qty):
     return (PRICE_ONE - leg) * closing - leg * (qty - closing)
 
 
-@compiled
+@inner
 def apply_position(state, row):
     """Fold one journal row."""
     market = row["market"]
@@ -73,7 +73,7 @@ def apply_position(state, row):
         state[REALISED] += profit
 
 
-@compiled
+@inner
 def _fill(state, at, row):
     side = row["side"]
     qty = row["qty"]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..compiled import JOURNAL_ROWS, TAPE_ROWS, WORDS, compiled, compiled_as, typed, types
+from ..compiled import JOURNAL_ROWS, TAPE_ROWS, WORDS, compiled_as, inner, typed, types
 from ..schema import NO_MARKET, NO_TIME, CauseKind, TapeKind
 from .book import base_of
 from .layout import (
@@ -76,7 +76,7 @@ DECIDE = typed(RUN, WORDS)
 """A strategy: decide(sim, words)."""
 
 
-@compiled
+@inner
 def _project(run, tape, fold):
     state = run.state
     at = state[USER_WORDS]

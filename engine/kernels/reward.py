@@ -6,7 +6,7 @@ run is cut into steps. Values are taken at the end of each burst and each comman
 
 from __future__ import annotations
 
-from ..compiled import compiled
+from ..compiled import inner
 from ..schema import Mark
 from ..units import PRICE_ONE
 from .arithmetic import position_value, taker_fee
@@ -33,13 +33,13 @@ from .positions import position_at
 _CLOSE = int(Mark.CLOSE)
 
 
-@compiled
+@inner
 def portfolio_value(state):
     """Return cash and positions at the mark, $0.000001."""
     return state[CASH] + state[POSITIONS_VALUE]
 
 
-@compiled
+@inner
 def revalue(state, base, market):
     """Mark a market anew and the portfolio with it."""
     state[DIRTY] = 0
@@ -62,7 +62,7 @@ def revalue(state, base, market):
         state[DRAWDOWN] = state[PEAK] - total
 
 
-@compiled
+@inner
 def _closing_value(state, base, position):
     """What closing the position now into displayed depth would pay, taker fees deducted."""
     against = 0 if position > 0 else 1

@@ -7,7 +7,7 @@ full slot table) stops the run with a named error, and the verb returns 0.
 
 from __future__ import annotations
 
-from ..compiled import compiled
+from ..compiled import inner
 from ..schema import NO_TIME, TimeInForce
 from . import matching
 from .book import base_of, price_of, visible_at, visible_best
@@ -47,7 +47,7 @@ from .positions import position_at
 _GTC = int(TimeInForce.GTC)
 
 
-@compiled
+@inner
 def _command(sim, market, order, terms):
     state = sim.state
     side, price, qty, tif, flags = terms
@@ -57,7 +57,7 @@ def _command(sim, market, order, terms):
     )  # fmt: skip
 
 
-@compiled
+@inner
 def _is_sendable(sim, market, order):
     """Whether a command can be sent at all; else note the error."""
     state = sim.state
@@ -74,13 +74,13 @@ def _is_sendable(sim, market, order):
     return state[ERROR] == ERROR_NONE
 
 
-@compiled
+@inner
 def submit(sim, market, side, price, qty):
     """Submit a GTC order; return its number within the market."""
     return submit_as(sim, market, side, (price, qty, _GTC, 0))
 
 
-@compiled
+@inner
 def submit_as(sim, market, side, terms):
     """Submit an order with terms (price, qty, TimeInForce, OrderFlag); return its number."""
     if not _is_sendable(sim, market, 0):
@@ -89,7 +89,7 @@ def submit_as(sim, market, side, terms):
     return matching.submit(sim, _command(sim, market, 0, (side, price, qty, tif, flags)))
 
 
-@compiled
+@inner
 def amend(sim, market, order, price, qty):
     """Amend an order to a new price and total (schema.KEEP leaves one); return its number."""
     if order == 0 or not _is_sendable(sim, market, order):
@@ -97,7 +97,7 @@ def amend(sim, market, order, price, qty):
     return matching.amend(sim, _command(sim, market, order, (0, price, qty, _GTC, 0)))
 
 
-@compiled
+@inner
 def cancel(sim, market, order):
     """Cancel an order by its number; return the number."""
     if order == 0 or not _is_sendable(sim, market, order):
@@ -105,7 +105,7 @@ def cancel(sim, market, order):
     return matching.cancel(sim, _command(sim, market, order, (0, 0, 0, _GTC, 0)))
 
 
-@compiled
+@inner
 def cancel_all(sim, market):
     """Cancel every open order of a market, bids first, best first."""
     base = base_of(sim.state, market)
@@ -116,26 +116,26 @@ def cancel_all(sim, market):
                 return
 
 
-@compiled
+@inner
 def now(sim):
     """Return the time, ns."""
     return sim.state[NOW]
 
 
-@compiled
+@inner
 def markets(sim):
     """Return the number of markets."""
     return sim.state[MARKETS]
 
 
-@compiled
+@inner
 def is_open(sim, market):
     """Return whether the market trades and its book is trusted."""
     base = base_of(sim.state, market)
     return sim.state[base + STATUS] == 0 and sim.state[base + TRUSTED] == 1
 
 
-@compiled
+@inner
 def best(sim, market, side):
     """Return the visible best price of a side; 0 or one dollar where there is none."""
     state = sim.state
@@ -145,7 +145,7 @@ def best(sim, market, side):
     )
 
 
-@compiled
+@inner
 def best_qty(sim, market, side):
     """Return the visible quantity at the best price of a side."""
     state = sim.state
@@ -155,25 +155,25 @@ def best_qty(sim, market, side):
     )
 
 
-@compiled
+@inner
 def mid2(sim, market):
     """Return twice the mid at which the market is marked."""
     return sim.state[base_of(sim.state, market) + MID2]
 
 
-@compiled
+@inner
 def position(sim, market):
     """Return the signed position, + YES and - NO."""
     return sim.state[position_at(market) + POSITION]
 
 
-@compiled
+@inner
 def available(sim):
     """Return cash that is not reserved."""
     return sim.state[CASH] - sim.state[RESERVED]
 
 
-@compiled
+@inner
 def best_order(sim, market, side):
     """Return the number of the first own open order of a side; 0 if there is none."""
     state = sim.state
@@ -182,7 +182,7 @@ def best_order(sim, market, side):
     return state[slot_at(state, base, slot) + NUMBER] if slot > 0 else 0
 
 
-@compiled
+@inner
 def best_order_price(sim, market, side):
     """Return the price of the first own open order of a side; 0 if there is none."""
     state = sim.state
@@ -193,7 +193,7 @@ def best_order_price(sim, market, side):
     return price_of(state, base, side, state[slot_at(state, base, slot) + RANK])
 
 
-@compiled
+@inner
 def open_qty(sim, market, side):
     """Return the open quantity of own orders of a side."""
     state = sim.state
