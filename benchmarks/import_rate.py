@@ -92,14 +92,14 @@ def decode_only(paths: list[Path]) -> int:
     return count
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Print both rates, their ratio and the peak of memory, as text or one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", type=Path, help="folder of market folders with .ndjson.gz files")
     parser.add_argument("--metadata", type=Path, help="folder of the venue's event records")
     parser.add_argument("--rounds", type=int, default=3, help="the best round of each counts")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     paths = sorted(arguments.source.rglob("*.ndjson.gz"))
     base = imported = float("inf")
     with tempfile.TemporaryDirectory() as folder:

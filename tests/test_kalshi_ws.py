@@ -13,6 +13,7 @@ import pytest
 from foldbook.adapters import sessions
 from foldbook.adapters.kalshi_ws import import_recording
 from foldbook.adapters.kalshi_ws import spool as spooling
+from foldbook.benchmarks import import_rate
 from foldbook.engine.errors import TapeError
 from foldbook.engine.schema import TapeFlag, TapeKind
 
@@ -597,6 +598,8 @@ def test_every_envelope_gives_the_same_tape(tmp_path):
     rows = shown(sessions.load(report.session).tape.rows)
     assert [row[3:] for row in rows] == [row[3:] for row in expected]
     assert all(row[1] // 1000 == row[2] for row in rows[LEAD:])
+    described = sessions.describe(sessions.load(report.session))
+    assert "no receive times: recv is the exchange time" in described["quality"]
 
 
 def test_a_group_is_merged_by_time_with_bursts_whole(tmp_path):
@@ -658,3 +661,40 @@ def test_no_row_knows_what_is_received_after_it(tmp_path):
         count = sum(time <= t for time in times[:-1])
         other = rows(count)
         assert other[other["recv"] <= t].tobytes() == whole[whole["recv"] <= t].tobytes(), t
+
+
+def test_the_benchmark_reads_every_message(tmp_path, capsys):
+    """benchmarks/import_rate.py at toy size: it asserts that both sides read the same messages."""
+    for ticker in ("KXA-1", "KXB-1"):
+        lines = numbered([
+            snapshot(0, *BOOK), delta(12, 10_000, "yes", "0.3000", "1.00"),
+            trade(14, 11, "yes", "0.5000", "5.00"),
+        ])
+        for each in lines:
+            each["event"]["msg"]["market_ticker"] = ticker
+        path = tmp_path / "events" / ticker / "day.ndjson.gz"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(gzip.compress("".join(json.dumps(x) + "\n" for x in lines).encode()))
+    assert import_rate.main([str(tmp_path / "events"), "--json", "--rounds", "1"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["messages"], found["sessions"]) == (6, 2)
+
+
+def test_a_folder_may_hold_records_beside_recordings(tmp_path):
+    """Metadata next to the events of a recorder is no recording, and no error."""
+    record(tmp_path)
+    (tmp_path / "events" / "KXA-1").mkdir(parents=True)
+    write(tmp_path / "events" / "KXA-1", good())
+    (tmp_path / "MARKETS.csv").write_text("ticker\n")
+    [report] = import_recording([tmp_path], tmp_path / "out")
+    assert report.markets == ("KXA-1",)
+
+
+def test_progress_ends_where_the_files_end(tmp_path):
+    """Told in bytes of the files, never falling, the last equal to the whole."""
+    told: list[tuple[int, int]] = []
+    path = write(tmp_path, good())
+    import_recording([path], tmp_path / "out", progress=lambda *now: told.append(now))
+    size = path.stat().st_size
+    assert told[-1] == (size, size)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)

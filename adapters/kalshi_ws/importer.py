@@ -81,7 +81,7 @@ def import_recording(
         shutil.rmtree(work, ignore_errors=True)
     if not reports:
         names = ", ".join(str(source) for source in sources)
-        raise TapeError(f"{names}: holds no market with a snapshot and a later delta")
+        raise TapeError(f"{names}: holds no market with a snapshot of its book")
     return reports
 
 
@@ -99,6 +99,7 @@ class _Made:
     examples: list[str]
     left_out: Counter[str]
     feed_offset_ns: int | None
+    has_receipts: bool = True
 
 
 class _Meter:
@@ -148,8 +149,8 @@ def _markets(
             snapshots=int(row[Kind.SNAPSHOT]), deltas=int(row[Kind.DELTA]),
             trades=int(row[Kind.TRADE]),
         )
-        yield attrs.evolve(made, read=int(row.sum() - row[Kind.LEVEL] - row[Kind.IGNORED]
-                                          - row[Kind.START]))
+        read = int(row.sum() - row[Kind.LEVEL] - row[Kind.IGNORED] - row[Kind.START])
+        yield attrs.evolve(made, read=read, has_receipts=clock.stamped)
 
 
 def _messages(
@@ -319,6 +320,7 @@ def _facts(members: Sequence[_Made]) -> dict[str, Any]:
         "rejected": sum(sum(each.reasons.values()) for each in members),
         "left_out": dict(sum((each.left_out for each in members), Counter())),
         "feed_offset_ns": min(offsets, default=None),
+        "receive_times": all(each.has_receipts for each in members),
         "markets": {
             each.ticker: {
                 "first_ts": each.tape.first_ts,

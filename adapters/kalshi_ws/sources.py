@@ -132,7 +132,10 @@ def chunks(path: Path, problems: Problems) -> Iterator[Chunk]:
 
 
 def _in_folder(folder: Path) -> list[Recording]:
-    """A recorder's session, a folder of files of one market, or a folder of either."""
+    """A recorder's session, a folder of files of one market, or a folder of either.
+
+    A JSON document that is no recording (a record of a market, say) is passed over.
+    """
     raw = folder if folder.name == "raw_events" else folder / "raw_events"
     if raw.is_dir():
         lanes = _lanes(raw)
@@ -140,11 +143,14 @@ def _in_folder(folder: Path) -> list[Recording]:
             name = raw.parent.name
             return [Recording(name, sniff(lanes[0][0]), lanes)]
         return []
-    files = sorted(path for path in folder.iterdir() if path.is_file() and _is_recording(path))
-    if files:
-        by_dialect: dict[str, list[Path]] = {}
-        for path in files:
+    by_dialect: dict[str, list[Path]] = {}
+    for path in sorted(path for path in folder.iterdir() if path.is_file() and _is_recording(path)):
+        try:
             by_dialect.setdefault(sniff(path).name, []).append(path)
+        except TapeError:
+            if path.suffix != ".json":
+                raise
+    if by_dialect:
         return [Recording(folder.name, sniff(paths[0]), (tuple(paths),))
                 for paths in by_dialect.values()]
     return [recording for child in sorted(folder.iterdir()) if child.is_dir()
