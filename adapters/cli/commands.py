@@ -40,7 +40,7 @@ def command(example: str) -> Callable[[Command], click.Command]:
 
 
 def options_of_a_run(function: Command) -> Command:
-    """Add the options that say how a run goes; they arrive as the fields of `runs.Run`."""
+    """Add the options of a run; those of the venue arrive as what `runs.settings` takes."""
     for option in (
         click.option("--every", metavar="TIME", help="Call a function every so often: 100ms."),
         click.option("--queue", default="conservative", show_default=True, help="Queue model."),
@@ -48,7 +48,7 @@ def options_of_a_run(function: Command) -> Command:
         click.option("--fees", metavar="NAME", help="Fee schedule; default: by date."),
         click.option("--seed", type=int, default=0, show_default=True, help="Seed of the run."),
         click.option("--cash", default="1000", show_default=True, help="Dollars to begin with."),
-        click.option("--market", "markets", multiple=True, help="Tell the strategy of this alone."),
+        click.option("--market", "markets", multiple=True, help="This market alone; repeatable."),
         click.option("--param", "params", multiple=True, metavar="K=V", help="Passed to Name."),
     ):
         function = option(function)
@@ -63,9 +63,9 @@ def demo(seed: int, journal: Path | None, as_json: bool) -> None:
     from . import plugins, reports, runs, show
 
     session = plugins.session(f"{DEMO_SESSION.partition(':')[0]}:{seed}")
-    result, seconds = runs.finish(runs.Run(DEMO_STRATEGY), session, journal)
-    why = result.explain(result.fills[0]) if len(result.fills) else "no fill to explain"
-    figures = reports.backtest(result, session, seconds)
+    result, seconds = runs.finish(runs.Decider(DEMO_STRATEGY), session, journal)
+    why = result.explain(0) if len(result.fills) else "no fill to explain"
+    figures = reports.backtest(result, seconds)
     show.answer({**figures, "explained": why}, as_json, result.summary(), "", why, "",
                 f"digest {result.digest}")
 
@@ -118,16 +118,24 @@ def info(
 @options_of_a_run
 @click.option("--journal", type=click.Path(path_type=Path), help="Save the journal here.")
 def backtest(
-    session: str, journal: Path | None, as_json: bool, params: tuple[str, ...], **options: Any
+    session: str,
+    strategy: str,
+    params: tuple[str, ...],
+    markets: tuple[str, ...],
+    every: str | None,
+    journal: Path | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Run a strategy over a session."""
     from . import plugins, reports, runs, show
 
-    run = runs.Run(params=dict(plugins.parameter(text) for text in params), **options)
-    found = plugins.session(session)
-    result, seconds = runs.finish(run, found, journal)
-    show.answer(reports.backtest(result, found, seconds), as_json, result.summary(), "",
-                f"digest {result.digest}", *([f"journal {journal}"] if journal else []))
+    arguments = dict(plugins.parameter(text) for text in params)
+    decider = runs.Decider(strategy, arguments, every, markets)
+    settings = runs.settings(**options)
+    result, seconds = runs.finish(decider, plugins.session(session), journal, **settings)
+    show.answer(reports.backtest(result, seconds), as_json, result.summary(),
+                *([f"journal {journal}"] if journal else []))
 
 
 @command("foldbook verify run.journal")
@@ -155,13 +163,12 @@ def verify(
 @click.option("--session", help="Where the session is now; default: where it was.")
 def explain(journal: Path, fill: int, session: str | None, as_json: bool) -> None:
     """Show the chain of causes of one fill, counted from 0."""
-    from . import runs, show
+    from . import reports, runs, show
 
     result, _ = runs.opened(journal, session)
     if fill >= len(result.fills):
         raise click.UsageError(f"fill {fill}: journal {journal} has {len(result.fills)} fills")
-    why = result.explain(result.fills[fill])
-    show.answer({"journal": str(journal), "fill": fill, "explanation": why}, as_json, why)
+    show.answer(*reports.explanation(result, fill, as_json))
 
 
 @command("foldbook bench --toy")

@@ -31,10 +31,9 @@ def session(text: str) -> Session:
     """Return the session in a folder, or a generated one such as "synthetic:7"."""
     from .. import sessions
 
-    generated = re.fullmatch(r"([a-z][a-z0-9-]*)(?::(\d+))?", text)
+    generated = re.fullmatch(r"([a-z][a-z0-9-]*):(\d+)", text)
     if generated and not Path(text).exists():
-        name, seed = generated.groups()
-        made: Session = entry("foldbook.generators", name)(**({"seed": int(seed)} if seed else {}))
+        made: Session = entry("foldbook.generators", generated[1])(seed=int(generated[2]))
         return made
     return sessions.load(text)
 

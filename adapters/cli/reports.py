@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import attrs
 import click
 
 from foldbook.engine import Result, Session
-from foldbook.engine.units import iso_time
+from foldbook.engine.explain import explain
+from foldbook.engine.units import decimal_cash, decimal_qty, iso_time
 
 from .. import sessions
 from .show import table
@@ -21,23 +23,38 @@ EXAMPLES_MAX = 10
 """Rejected lines shown to people; JSON has all that the importer kept."""
 
 
-def backtest(result: Result, session: Session, seconds: float) -> dict[str, Any]:
+def backtest(result: Result, seconds: float) -> dict[str, Any]:
     """Return the figures of a run, and how long it took."""
-    events = len(session.tape)
+    session = result.session
+    figures = {name: _DECIMAL.get(name, plain)(value) for name, value in result.metrics().items()}
     return {
-        "session": name_of(session),
+        "session": str(session.source.get("path", session.name)),
         "markets": [market.ticker for market in session.markets],
-        **result.metrics(),
+        **figures,
         "digest": result.digest,
         "run_digest": result.run_digest,
         "seconds": round(seconds, 6),
-        "events_per_second": round(events / seconds) if seconds else 0,
+        "events_per_second": round(figures["events"] / seconds) if seconds else 0,
     }
 
 
-def name_of(session: Session) -> str:
-    """Return where a session is, or how it was generated."""
-    return str(session.source.get("path", session.name))
+def plain(value: Any) -> Any:
+    """Return counts and ratios as they are."""
+    return value
+
+
+_DECIMAL = dict.fromkeys(("fees", "pnl", "final_value", "max_drawdown"), decimal_cash) | {
+    "contracts": decimal_qty
+}
+"""The figures that are money or quantities, and how they are written."""
+
+
+def explanation(result: Result, fill: int, as_json: bool) -> tuple[Any, ...]:
+    """Say why there was a fill."""
+    found = explain(result, fill)
+    data = {"fill": fill, "market": found.market, "text": str(found),
+            "chain": [attrs.asdict(link) for link in found.chain]}
+    return data, as_json, str(found)
 
 
 def imported(reported: Iterable[Any], as_json: bool) -> tuple[Any, ...]:

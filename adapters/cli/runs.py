@@ -1,4 +1,4 @@
-"""A run as a value: what `backtest` is told, a journal's header keeps, and `verify` repeats."""
+"""A run from the command line: who decides, over what session, and the journal that keeps both."""
 
 from __future__ import annotations
 
@@ -12,78 +12,72 @@ from typing import Any
 
 import attrs
 import click
+import numpy as np
 
 from foldbook.engine import (
     FEE_SCHEDULES,
     Backtest,
+    CompiledStrategy,
+    FoldbookError,
+    JournalError,
     Latency,
     Queue,
     Result,
     Session,
-    StrategyError,
+    Tape,
     dollars,
 )
-from foldbook.engine.errors import JournalError
 
 from .. import journals
 from . import failures, plugins, show
 
 
 @attrs.frozen
-class Run:
-    """Everything but the session that decides what a run does, as JSON holds it.
+class Decider:
+    """What decides in a run, as a journal's header keeps it.
 
-    strategy: "module:Name". markets: tickers that the strategy is told of; empty for all.
-    fees: the name of a schedule; None for the one in force at the session's time.
+    strategy: "module:Name". params: its arguments. every: time between the calls of a function.
+    markets: tickers that the run is about; empty for all of the session.
     """
 
     strategy: str
     params: Mapping[str, Any] = attrs.field(factory=dict)
-    markets: tuple[str, ...] = attrs.field(default=(), converter=tuple)
-    cash: str = "1000"
-    seed: int = 0
-    fees: str | None = None
-    latency: str = "0ms"
-    queue: str = "conservative"
     every: str | None = None
+    markets: tuple[str, ...] = attrs.field(default=(), converter=tuple)
 
-    def backtest(self, session: Session) -> Backtest:
-        """Return the run over a session, not yet begun. Raises UsageError for a wrong option."""
-        for ticker in self.markets:
-            option("--market", session.market_index, ticker)
-        if self.fees is not None and self.fees not in FEE_SCHEDULES:
-            known = ", ".join(FEE_SCHEDULES)
-            raise click.UsageError(f"--fees: {self.fees!r} is not one of {known}")
-        settings = {
-            "cash": option("--cash", dollars, self.cash),
-            "seed": self.seed,
-            "fees": None if self.fees is None else FEE_SCHEDULES[self.fees],
-            "latency": option("--latency", Latency.constant, self.latency),
-            "queue": option("--queue", Queue.named, self.queue),
-            "every": self.every,
-            "markets": self.markets or None,
-        }
+    @classmethod
+    def from_header(cls, header: Mapping[str, Any]) -> Decider:
+        """Return what `header` kept. Raises JournalError if a library wrote it, not a command."""
+        try:
+            return cls(**header["decider"])
+        except (KeyError, TypeError):
+            raise JournalError("its header does not say which strategy to run again") from None
+
+    def backtest(self, session: Session, **settings: Any) -> Backtest:
+        """Return the run over a session, not yet begun. Raises UsageError for a wrong setting."""
         strategy = made(self.strategy, self.params)
         try:
-            return Backtest(session, strategy, **settings)
+            return Backtest(session, strategy, every=self.every, **settings)
         except (ValueError, TypeError) as error:
             raise click.UsageError(str(error)) from error
 
-    def header(self, session: Session) -> dict[str, Any]:
-        """Return what a journal keeps, so that the run can be done again from the file alone."""
-        source = dict(session.source)
-        if "path" in source:
-            source["path"] = str(Path(source["path"]).resolve())
-        return {"session": {**source, "digest": session.digest}, "run": attrs.asdict(self)}
 
-    @classmethod
-    def from_header(cls, header: Mapping[str, Any]) -> Run:
-        """Return the run that `header` kept. Raises JournalError if it kept none."""
-        try:
-            return cls(**header["run"])
-        except (KeyError, TypeError):
-            raise JournalError("journal: its header names no run: it was not saved by a command"
-                               ) from None
+def settings(
+    cash: str, fees: str | None, latency: str, queue: str, seed: int
+) -> dict[str, Any]:
+    """Return the settings of a backtest from the text of options."""
+    if fees is not None and fees not in FEE_SCHEDULES:
+        raise click.UsageError(f"--fees: {fees!r} is not one of {', '.join(FEE_SCHEDULES)}")
+    amount = option("--cash", dollars, cash)
+    if amount < 0:
+        raise click.UsageError(f"--cash: {cash} is less than nothing")
+    return {
+        "cash": amount,
+        "fees": None if fees is None else FEE_SCHEDULES[fees],
+        "latency": option("--latency", Latency.constant, latency),
+        "queue": option("--queue", Queue.named, queue),
+        "seed": seed,
+    }
 
 
 def option(name: str, convert: Callable[[str], Any], text: str) -> Any:
@@ -95,72 +89,123 @@ def option(name: str, convert: Callable[[str], Any], text: str) -> Any:
 
 
 def made(spec: str, params: Mapping[str, Any]) -> Any:
-    """Return a new strategy: classes are called with the parameters, functions keep them."""
+    """Return a strategy: classes and compiled ones are given the parameters, functions keep them.
+
+    Raises UsageError for parameters that it does not take, StrategyFailed if it raises.
+    """
     try:
         found = plugins.strategy(spec)
-        if not params and not isinstance(found, type):
-            return found
-        if not callable(found):
-            raise click.UsageError(f"strategy {spec!r} takes no parameters")
-        try:
-            bind = inspect.signature(found).bind if isinstance(found, type) else None
-            if bind:
-                bind(**params)
-        except TypeError as error:
-            raise click.UsageError(f"strategy {spec!r}: {error}") from None
-        return found(**params) if isinstance(found, type) else partial(found, **params)
+        if isinstance(found, CompiledStrategy):
+            return _bound(found, spec, params)(**params)
+        if isinstance(found, type):
+            return _bound(found, spec, params)(**params)
+        return partial(_bound(found, spec, params), **params) if params else found
     except click.ClickException:
         raise
     except Exception as error:
-        raise stopped(error, None) from error
+        raise stopped(error) from error
 
 
-def stopped(error: BaseException, journal: Path | None) -> failures.StrategyFailed:
+def _bound(found: Any, spec: str, params: Mapping[str, Any]) -> Callable[..., Any]:
+    """Return `found` once it is clear that it takes the parameters by these names."""
+    takes_ints = isinstance(found, CompiledStrategy)
+    for name, value in params.items():
+        if takes_ints and not isinstance(value, int):
+            raise click.UsageError(f"strategy {spec!r}: {name}={value} is not an integer")
+    try:
+        if takes_ints:
+            found(**params)
+        elif isinstance(found, type):
+            inspect.signature(found).bind(**params)
+        else:
+            inspect.signature(found).bind_partial(**params)
+    except TypeError as error:
+        raise click.UsageError(f"strategy {spec!r}: {error}") from None
+    made_of: Callable[..., Any] = found
+    return made_of
+
+
+def narrowed(session: Session, markets: tuple[str, ...]) -> Session:
+    """Return a session of some markets alone, in their order; of none named, the session itself.
+
+    What happens in a market does not depend on the others, so neither do its fills.
+    """
+    if not markets:
+        return session
+    indices = sorted({option("--market", session.market_index, ticker) for ticker in markets})
+    rows = session.tape.rows
+    chosen = rows[np.isin(rows["market"], indices)]
+    chosen["market"] = np.searchsorted(indices, chosen["market"])
+    return Session(
+        Tape(chosen),
+        tuple(session.markets[index] for index in indices),
+        name=session.name,
+        source=session.source,
+        facts=session.facts,
+    )
+
+
+def finish(
+    decider: Decider, session: Session, journal: Path | None, **settings: Any
+) -> tuple[Result, float]:
+    """Run to the end; return the result and the seconds it took, and save the journal if asked.
+
+    Raises StrategyFailed, with the journal so far saved, for a strategy that raises.
+    """
+    backtest = decider.backtest(narrowed(session, decider.markets), **settings)
+    began = time.perf_counter()
+    try:
+        with show.progress("backtest") as report:
+            result = backtest.run(progress=report)
+    except FoldbookError as error:
+        so_far = getattr(error, "result", None)
+        if so_far is None:
+            raise
+        path = journal or Path(tempfile.mkdtemp(prefix="foldbook-")) / "partial.journal"
+        save(path, so_far, decider, session)
+        raise stopped(error, path) from error
+    seconds = time.perf_counter() - began
+    if journal is not None:
+        save(journal, result, decider, session)
+    return result, seconds
+
+
+def stopped(error: BaseException, journal: Path | None = None) -> failures.StrategyFailed:
     """Return the failure of a strategy, its traceback kept in a folder of its own."""
     folder = Path(tempfile.mkdtemp(prefix="foldbook-"))
     kept = {"traceback": str(failures.keep_traceback(error, folder))}
     return failures.StrategyFailed(error, kept | ({"journal": str(journal)} if journal else {}))
 
 
-def finish(run: Run, session: Session, journal: Path | None) -> tuple[Result, float]:
-    """Run to the end; return the result and the seconds it took, and save the journal if asked.
+def save(path: Path, result: Result, decider: Decider, session: Session) -> None:
+    """Save the journal of a result with all that it takes to do the run again.
 
-    Raises StrategyFailed, with the journal so far saved, for a strategy that raises.
+    session: the whole one, of which the run may have been about some markets alone.
     """
-    backtest = run.backtest(session)
-    began = time.perf_counter()
-    try:
-        with show.progress("backtest") as report:
-            result = backtest.run(progress=report)
-    except StrategyError as error:
-        path = journal or Path(tempfile.mkdtemp(prefix="foldbook-")) / "partial.journal"
-        save(path, error.result, run, session)
-        raise stopped(error, path) from error
-    seconds = time.perf_counter() - began
-    if journal is not None:
-        save(journal, result, run, session)
-    return result, seconds
-
-
-def save(path: Path, result: Result, run: Run, session: Session) -> None:
-    """Save the journal of a result, with what it takes to do the run again."""
-    header = {**result.header(), **run.header(session)}
+    source = {**session.source, "name": session.name, "digest": session.digest}
+    if "path" in source:
+        source["path"] = str(Path(source["path"]).resolve())
+    header = {**result.header(), "session": source, "decider": attrs.asdict(decider)}
     journals.save(path, result.journal.rows, result.journal.places, header)
 
 
-def opened(path: Path, session: str | None = None) -> tuple[Result, Run]:
-    """Return the result that a journal file holds, over its session or another.
+def opened(path: Path, session: str | None) -> tuple[Result, dict[str, Any]]:
+    """Return the result that a journal file tells of, and the file's header.
 
-    Raises JournalError if the session that it names is not what it was.
+    session: where it is now, if not where the header says. Raises JournalError if it is another.
     """
     header, rows, places = journals.load(path)
-    run = Run.from_header(header)
-    source = dict(header["session"])
-    digest = source.pop("digest")
-    found = plugins.session(session) if session else plugins.session_again(source)
-    if found.digest != digest:
+    try:
+        source = dict(header["session"])
+        digest = source.pop("digest")
+        name = source.pop("name", None)
+    except (KeyError, TypeError):
+        raise JournalError(f"journal {path}: its header names no session") from None
+    whole = plugins.session(session) if session else plugins.session_again(source)
+    if whole.digest != digest:
         raise JournalError(
-            f"journal {path}: is of a session with digest {digest}, and {session or source} has "
-            f"{found.digest}"
+            f"journal {path}: is of session {name} with digest {digest}; "
+            f"{session or whole.name} has {whole.digest}"
         )
-    return Result.from_journal(found, rows, places, header), run
+    markets = tuple(header.get("decider", {}).get("markets", ()))
+    return Result.from_journal(narrowed(whole, markets), rows, places, header), header
