@@ -43,13 +43,14 @@ class Decider:
     strategy: str
     params: Mapping[str, Any] = attrs.field(factory=dict)
     every: str | None = None
-    markets: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    markets: tuple[str, ...] = ()
 
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> Decider:
         """Return what `header` kept. Raises JournalError if a library wrote it, not a command."""
         try:
-            return cls(**header["decider"])
+            kept = header["decider"]
+            return cls(kept["strategy"], kept["params"], kept["every"], tuple(kept["markets"]))
         except (KeyError, TypeError):
             raise JournalError("its header does not say which strategy to run again") from None
 
