@@ -112,7 +112,7 @@ def apply_journal(state, row):
         base = base_of(state, market)
         state[base + JOURNAL_ROWS] += 1
         if row["kind"] <= _FILL:
-            if row["flags"] & _TAKES_DEPTH:
+            if row["kind"] == _FILL and row["flags"] & _TAKES_DEPTH:
                 take(state, base, 1 - row["side"], row["qty"])
             apply_order(state, base, row)
     apply_position(state, row)

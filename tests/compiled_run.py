@@ -1,0 +1,135 @@
+"""The compiled bus behind the small interface that workloads drive, and its state in plain ints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from workloads import Workload
+
+from foldbook.engine.bus import Bus
+from foldbook.engine.kernels import layout
+from foldbook.engine.kernels.matching import Command
+from foldbook.engine.session import Session, Tape
+
+
+class CompiledRun:
+    """A Bus that speaks of orders as (market, number) and is told its causes."""
+
+    def __init__(self, workload: Workload, order_capacity: int = 64):
+        session = Session(Tape(workload.rows), workload.markets, name=f"seed-{workload.seed}")
+        self.markets = workload.markets
+        self.bus = Bus(
+            session,
+            cash=workload.cash,
+            fees=workload.fees,
+            mark=workload.mark,
+            order_capacity=order_capacity,
+        )
+
+    def advance_to_row(self, n: int) -> None:
+        """Apply whole bursts until n tape rows are applied."""
+        self.bus.advance(stop=n)
+
+    def advance_until(self, ts: int) -> None:
+        """Apply all rows with ts <= `ts`, and stand there."""
+        self.bus.advance(limit=ts)
+
+    def submit(self, market: int, side: int, price: int, qty: int, tif: int, flags: int,
+               expires: int, client_id: int, cause: tuple[int, int, int]) -> int:  # fmt: skip
+        """Submit an order."""
+        command = Command(market, 0, side, price, qty, tif, flags, expires, client_id, *cause)
+        return self.bus.submit(command)
+
+    def amend(
+        self, market: int, number: int, price: int, qty: int, cause: tuple[int, int, int]
+    ) -> None:
+        """Amend an order."""
+        self.bus.amend(Command(market, number, 0, price, qty, 0, 0, 0, 0, *cause))
+
+    def cancel(self, market: int, number: int, cause: tuple[int, int, int]) -> None:
+        """Cancel an order."""
+        self.bus.cancel(Command(market, number, 0, 0, 0, 0, 0, 0, 0, *cause))
+
+    def journal_rows(self) -> np.ndarray:
+        """Return all journal rows."""
+        return self.bus.journal().rows
+
+    def places(self) -> list[int]:
+        """Return the places of all journal rows."""
+        return self.bus.journal().places.tolist()
+
+    def state(self) -> dict[str, Any]:
+        """Return the state as the reference names it, read word by word."""
+        return read_state(self.bus.state, len(self.markets))
+
+
+def read_state(state: np.ndarray, markets: int) -> dict[str, Any]:
+    """Return a state block as nested plain integers."""
+    word = state.tolist()
+    table = layout.table_offset(markets)
+    return {
+        "account": {
+            "cash": word[layout.CASH],
+            "reserved": word[layout.RESERVED],
+            "fees": word[layout.FEES],
+            "realised": word[layout.REALISED],
+            "value": word[layout.CASH] + word[layout.POSITIONS_VALUE],
+            "peak": word[layout.PEAK],
+            "drawdown": word[layout.DRAWDOWN],
+            "now": word[layout.NOW],
+        },
+        "markets": [_market(word, word[table + m], m) for m in range(markets)],
+    }
+
+
+def _market(word: list[int], base: int, market: int) -> dict[str, Any]:
+    position = layout.ACCOUNT_END + layout.POSITION_WORDS * market
+    tick, top = word[base + layout.TICK], word[base + layout.TOP]
+    ladders: list[dict[int, int]] = [{}, {}]
+    taken: dict[tuple[int, int], int] = {}
+    visible: list[list[int]] = [[], []]
+    for side in (0, 1):
+        for rank in range(top + 1):
+            at = base + layout.MARKET_WORDS + layout.LEVEL_WORDS * (side * (top + 1) + rank)
+            price = rank * tick if side == 0 else 10_000 - rank * tick
+            qty, own = word[at + layout.QTY], word[at + layout.TAKEN]
+            if qty:
+                ladders[side][price] = qty
+            if own:
+                taken[side, price] = own
+            if qty > own:
+                visible[side].append(price)
+    return {
+        "status": word[base + layout.STATUS],
+        "trusted": bool(word[base + layout.TRUSTED]),
+        "bids": ladders[0],
+        "asks": ladders[1],
+        "taken": taken,
+        "mid2": word[base + layout.MID2],
+        "position": word[position + layout.POSITION],
+        "cost": word[position + layout.COST],
+        "realised": word[position + layout.POSITION_REALISED],
+        "fees": word[position + layout.POSITION_FEES],
+        "reserved": word[position + layout.POSITION_RESERVED],
+        "orders": {side: _orders(word, base, side) for side in (0, 1)},
+        "visible_bid": max(visible[0], default=0),
+        "visible_ask": min(visible[1], default=10_000),
+    }
+
+
+def _orders(word: list[int], base: int, side: int) -> list[tuple[int, ...]]:
+    tick = word[base + layout.TICK]
+    orders = []
+    slot = word[base + layout.HEAD_BUY + side]
+    while slot:
+        at = word[base + layout.ORDERS] + layout.ORDER_WORDS * slot
+        price = word[at + layout.RANK] * tick
+        price = 10_000 - price if side else price
+        orders.append(
+            (word[at + layout.NUMBER], side, price)
+            + tuple(word[at + name] for name in (layout.TOTAL, layout.LEFT, layout.AHEAD,
+                                                 layout.EXPIRES, layout.FLAGS, layout.TIF))
+        )  # fmt: skip
+        slot = word[at + layout.NEXT]
+    return orders
