@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from foldbook.adapters.kalshi_ws import import_recording
 from foldbook.adapters.kalshi_ws import spool as spooling
 from foldbook.benchmarks import import_rate
 from foldbook.engine.errors import TapeError
-from foldbook.engine.schema import TapeFlag, TapeKind
+from foldbook.engine.schema import TAPE_DTYPE, TapeFlag, TapeKind
 
 T0 = 1_786_000_000_000
 """ms; the recordings below count from here."""
@@ -698,3 +699,111 @@ def test_progress_ends_where_the_files_end(tmp_path):
     size = path.stat().st_size
     assert told[-1] == (size, size)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+def wild(seed: int) -> list[Any]:
+    """A random recording of two markets: restarts, holes, duplicates, impossible changes, rows that
+    break rules, trades before and after their deltas, closes; times of receipt never fall."""
+    chance = random.Random(seed)
+    recv, us = 2_000, 0
+    lines: list[Any] = []
+    for _ in range(70):
+        recv += chance.choice((0, 0, 1, 5, 60, 900, 2_500))
+        us = max(us + chance.choice((0, 0, 0, 250, 1_000)), (recv - chance.randrange(100)) * 1_000)
+        ticker = chance.choice(("KXA-1", "KXB-1"))
+        side, cents = chance.choice(("yes", "no")), chance.randrange(30, 46)
+        size = f"{chance.choice((1, 1, 2, 5))}.00"
+        new = chance.random()
+        if new < 0.06 or len(lines) < 3:
+            ladder = [[f"0.{at}00", "19.00"] for at in range(30, 46)]
+            empty = len(lines) > 40 and chance.random() < 0.3
+            lines.append(snapshot(recv, *(() if empty else (ladder, ladder)), ticker=ticker))
+        elif new < 0.75:
+            sign = chance.choice(("-", "-", ""))
+            price = f"0.{cents if chance.random() < 0.97 else 55}00"
+            lines.append(delta(recv, us, side, price, sign + size, ticker=ticker))
+            if sign and chance.random() < 0.3:
+                lines.append(delta(recv, us, side, f"0.{cents - 1}00", size, ticker=ticker))
+            elif sign and chance.random() < 0.6:
+                taker, yes = ("no", price) if side == "yes" else ("yes", f"0.{100 - cents}00")
+                late = recv + chance.choice((-1, 0, 0, 3, 2_000, 2_001))
+                lines.append(trade(late, us // 1_000, taker, yes, size, ticker=ticker))
+        elif new < 0.85:
+            lines.append(trade(recv, us // 1_000, "yes", f"0.{cents}00", size, ticker=ticker))
+        elif new < 0.87:
+            lines.append(delta(recv, us, side, "0.48005", size, ticker=ticker))
+        elif new < 0.89:
+            lines.append(delta(recv, us - 800_000, side, f"0.{cents}00", size, ticker=ticker))
+        elif new < 0.92:
+            lines.append(delta(recv, us, side, "0.4055", size, ticker=ticker))
+    lines.sort(key=lambda each: each["recv_ms"])
+    seqs = {1: 0, 2: 0}
+    for each in lines:
+        sid = each["event"]["sid"]
+        step = chance.choices((1, 0, 3, None), (94, 2, 2, 2))[0]
+        seqs[sid] = 1 if step is None else max(seqs[sid] + step, 1)
+        each["event"]["seq"] = seqs[sid]
+    return lines
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_wild_recordings_give_sound_tapes_that_know_nothing_later(tmp_path, seed):
+    """Whatever was recorded: ts never falls, no level is negative, no burst of a trusted book ends
+    crossed, joined trades stand before their decrease; and every cut leaves the rows before it."""
+    lines = wild(seed)
+    options: dict[str, Any] = {"group": True, "keep_going": True}
+    if seed % 2:
+        options["seq_scope"] = "subscription"
+    if seed % 3:
+        options["metadata"] = record(tmp_path, settlement_ts="2026-08-06T07:06:55Z",
+                                     price_ranges=None)
+
+    def rows(count: int) -> tuple[tuple[str, ...], np.ndarray]:
+        try:
+            [report] = import_recording([write(tmp_path, lines[:count])], tmp_path / "out",
+                                        **options)
+        except TapeError:
+            return (), np.zeros(0, TAPE_DTYPE)
+        return report.markets, np.array(sessions.load(report.session).tape.rows)
+
+    markets, whole = rows(len(lines))
+    for index in range(len(markets)):
+        check_tape(whole[whole["market"] == index])
+    assert (np.diff(whole["ts"]) >= 0).all()
+    times = [each["recv_ms"] * MS for each in lines]
+    for t in sorted(set(times)):
+        count = sum(time <= t for time in times)
+        for moment in (t, t + MS, t + 2_000 * MS):
+            if sum(time <= moment for time in times) > count:
+                continue
+            _, other = rows(count)
+            assert other[other["recv"] <= moment].tobytes() == (
+                whole[whole["recv"] <= moment].tobytes()
+            ), f"seed {seed}, t = {moment}"
+
+
+def check_tape(rows: np.ndarray) -> None:
+    """Assert that the tape of one market breaks no rule of the engine."""
+    levels = np.zeros((2, 10_001), np.int64)
+    trusted, grid = False, 100
+    for at, row in enumerate(rows):
+        kind, side, price, qty = row["kind"], row["side"], row["price"], row["qty"]
+        if kind in (K.SNAPSHOT, K.GAP) or (kind == K.STATUS and qty >= 2):
+            levels[:] = 0
+            trusted = kind == K.SNAPSHOT
+        elif kind == K.GRID:
+            grid = price
+        elif kind == K.SNAPSHOT_LEVEL:
+            levels[side, price] = qty
+        elif kind in (K.INCREASE, K.DECREASE):
+            assert trusted and price % grid == 0
+            levels[side, price] += qty if kind == K.INCREASE else -qty
+        elif kind == K.TRADE and row["flags"] & TapeFlag.JOINED:
+            mate = rows[at + 1]
+            assert (mate["kind"], mate["side"], mate["price"], mate["qty"]) == (
+                K.DECREASE, side, price, qty
+            )
+        assert (levels >= 0).all()
+        if at + 1 == len(rows) or rows["ts"][at + 1] != row["ts"]:
+            bids, asks = np.flatnonzero(levels[0]), np.flatnonzero(levels[1])
+            assert not len(bids) or not len(asks) or bids[-1] < asks[0]

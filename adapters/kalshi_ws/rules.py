@@ -24,9 +24,12 @@ SNAPSHOT_AGE = 1 * SECOND
 STEPS = (100, 50, 20, 10, 1)
 """Steps of the venue's grids, $0.0001 (SPEC 1.6)."""
 
-_DELTA, _SNAPSHOT, _LEVEL = int(Kind.DELTA), int(Kind.SNAPSHOT), int(Kind.LEVEL)
-_TRADE = int(Kind.TRADE)
-_BREAK, _STATUS, _GRID, _LOST = int(Kind.BREAK), int(Kind.STATUS), int(Kind.GRID), int(Kind.LOST)
+# Spelt out, because the compiler's cache does not notice a change in another module.
+_DELTA, _SNAPSHOT, _LEVEL, _BREAK, _STATUS, _GRID, _TRADE, _LOST = 0, 1, 2, 3, 4, 5, 6, 10
+_NO_TS, _REFUSED = -1, 1
+assert (_DELTA, _SNAPSHOT, _LEVEL, _BREAK, _STATUS, _GRID, _TRADE, _LOST) == (
+    Kind.DELTA, Kind.SNAPSHOT, Kind.LEVEL, Kind.BREAK, Kind.STATUS, Kind.GRID, Kind.TRADE, Kind.LOST
+) and (_NO_TS, _REFUSED) == (NO_TS, REFUSED)
 _ROW_SNAPSHOT, _ROW_LEVEL = int(TapeKind.SNAPSHOT), int(TapeKind.SNAPSHOT_LEVEL)
 _ROW_INCREASE, _ROW_DECREASE = int(TapeKind.INCREASE), int(TapeKind.DECREASE)
 _ROW_STATUS, _ROW_GRID = int(TapeKind.STATUS), int(TapeKind.GRID)
@@ -41,7 +44,7 @@ KEPT = 0
 DUPLICATE, UNANCHORED, IN_GAP, AFTER_CLOSE, REPEATED_CLOSE, EMPTY, IMPOSSIBLE, NO_PAYOUT = range(
     1, 9
 )
-FALLING, OFF_GRID, UNTIMED = 9, 10, 11
+FALLING, OFF_GRID = 9, 10
 LEFT_OUT = {
     DUPLICATE: "duplicate",
     UNANCHORED: "unanchored",
@@ -57,7 +60,7 @@ LEFT_OUT = {
 # Words of the state of the fold, one int64 each.
 (_LAST_TS, _RECV, _LAST_DELTA, _ANCHORED, _TRUSTED, _GAP_OPEN, _CLOSED_SEEN, _FILLED, _BURST_RECV,
  _ROWS, _BID, _ASK, _CENTER, _EDGE, _WIDTH, _LISTED, _CLOSE_AT, _SETTLE_AT, _PAYOUT, _WINDOW,
- _AGE, _STATE_WORDS) = range(22)
+ _AGE, _FIRST_RECV, _STATE_WORDS) = range(23)
 
 
 @attrs.frozen
@@ -363,7 +366,7 @@ def start_ts(messages, state, at, recv):  # type: ignore[no-untyped-def]
     for later in range(at + 1, len(messages)):
         if messages["kind"][later] == _DELTA:
             follower = messages["ts"][later]
-            if follower != NO_TS and follower < ts:
+            if follower != _NO_TS and follower < ts:
                 state[_RECV] = max(state[_RECV], messages["recv"][later])
                 ts = follower
             break
@@ -382,7 +385,7 @@ def take_snapshot(messages, state, levels, rows, verdicts, at):  # type: ignore[
         end_burst(state, rows, levels, ts, state[_RECV])
         emit_status(state, rows, levels, ts, state[_RECV], _CLOSED)
         return
-    if before != NO_TS:
+    if before != _NO_TS:
         ts = max(before, state[_LAST_TS])
     else:
         ts = start_ts(messages, state, at, messages["recv"][at])
@@ -415,6 +418,8 @@ def take_snapshot(messages, state, levels, rows, verdicts, at):  # type: ignore[
         set_level(state, levels, side, price, qty)
     if state[_GAP_OPEN]:
         emit(state, rows, ts, recv, _ROW_RECOVERED, 0)
+    if not state[_ANCHORED]:
+        state[_FIRST_RECV] = recv
     state[_ANCHORED] = 1
     state[_TRUSTED] = 1
     state[_GAP_OPEN] = 0
@@ -426,7 +431,7 @@ def take_delta(messages, state, levels, rows, verdicts, at):  # type: ignore[no-
     """Apply a change of one level; return its row, or -1 if it is not on the tape."""
     own = messages["ts"][at]
     recv = state[_RECV]
-    if own == NO_TS:
+    if own == _NO_TS:
         own = messages["recv"][at]
     elif own < state[_LAST_DELTA]:
         verdicts[at] = FALLING
@@ -492,6 +497,17 @@ def take_status(messages, state, levels, rows, verdicts, at):  # type: ignore[no
 
 
 @compiled
+def close(state, rows, levels):  # type: ignore[no-untyped-def]
+    """Close a market that had settled by now, unless an empty snapshot did: at its close_time,
+    and received with the settlement, which leaves no doubt that it closed."""
+    if not state[_CLOSED_SEEN]:
+        recv = max(state[_SETTLE_AT], state[_FIRST_RECV])
+        end_burst(state, rows, levels, _NO_TS, recv)
+        ts = max(state[_CLOSE_AT], state[_LAST_TS])
+        emit_status(state, rows, levels, ts, recv, _CLOSED)
+
+
+@compiled
 def ends_here(messages, state, at):  # type: ignore[no-untyped-def]
     """Whether the message that revealed a loss is the one that closes the market.
 
@@ -523,11 +539,8 @@ def fold_rows(messages, state, levels, rows, verdicts, origin):  # type: ignore[
             continue
         recv = messages["recv"][at]
         state[_RECV] = max(state[_RECV], recv)
-        settled = state[_SETTLE_AT]
-        if settled != NO_TS and recv > settled and state[_ANCHORED] and not state[_CLOSED_SEEN]:
-            end_burst(state, rows, levels, NO_TS, settled)
-            close_ts = max(state[_CLOSE_AT], state[_LAST_TS])
-            emit_status(state, rows, levels, close_ts, settled, _CLOSED)
+        if recv > state[_SETTLE_AT] >= 0 and state[_ANCHORED]:
+            close(state, rows, levels)
         if kind == _STATUS:
             if state[_ANCHORED]:
                 take_status(messages, state, levels, rows, verdicts, at)
@@ -536,7 +549,7 @@ def fold_rows(messages, state, levels, rows, verdicts, origin):  # type: ignore[
         elif state[_CLOSED_SEEN]:
             empty = kind == _SNAPSHOT and messages["qty"][at] == 0
             verdicts[at] = REPEATED_CLOSE if empty else AFTER_CLOSE
-        elif kind == _BREAK or kind == _LOST or messages["flags"][at] & REFUSED:
+        elif kind == _BREAK or kind == _LOST or messages["flags"][at] & _REFUSED:
             if state[_TRUSTED] and not ends_here(messages, state, at):
                 emit_gap(state, rows, levels, state[_RECV])
         elif kind == _SNAPSHOT:
@@ -560,13 +573,11 @@ def finish(state, rows, levels):  # type: ignore[no-untyped-def]
     """End the last burst, and the market if it is known to have settled: received as it did."""
     if not state[_ANCHORED]:
         return
-    end_burst(state, rows, levels, NO_TS, state[_BURST_RECV] + state[_WINDOW])
-    settled = state[_SETTLE_AT]
-    if settled == NO_TS:
+    end_burst(state, rows, levels, _NO_TS, state[_BURST_RECV] + state[_WINDOW])
+    if state[_SETTLE_AT] < 0:
         return
-    if not state[_CLOSED_SEEN]:
-        close_ts = max(state[_CLOSE_AT], state[_LAST_TS])
-        emit_status(state, rows, levels, close_ts, settled, _CLOSED)
+    close(state, rows, levels)
+    settled = state[_SETTLE_AT]
     ts = max(settled, state[_LAST_TS])
-    row = emit_status(state, rows, levels, ts, settled, _SETTLED)
+    row = emit_status(state, rows, levels, ts, max(settled, state[_FIRST_RECV]), _SETTLED)
     rows["price"][row] = state[_PAYOUT]

@@ -13,10 +13,12 @@ from foldbook.engine.compiled import compiled
 from .frames import Kind
 from .messages import NO_SEQ, NO_TS, REFUSED
 
-_DELTA, _SNAPSHOT, _LEVEL = int(Kind.DELTA), int(Kind.SNAPSHOT), int(Kind.LEVEL)
-_START, _LOST = int(Kind.START), int(Kind.LOST)
-_NO_SEQ, _NO_TS = NO_SEQ, NO_TS
-_KEEP, _DUPLICATE, _BREAK = 0, 1, 2
+# Spelt out, because the compiler's cache does not notice a change in another module.
+_DELTA, _SNAPSHOT, _LEVEL, _START = 0, 1, 2, 7
+_NO_SEQ, _NO_TS, _REFUSED = -1, -1, 1
+assert (_DELTA, _SNAPSHOT, _LEVEL, _START) == (Kind.DELTA, Kind.SNAPSHOT, Kind.LEVEL, Kind.START)
+assert (_NO_SEQ, _NO_TS, _REFUSED) == (NO_SEQ, NO_TS, REFUSED)
+_DUPLICATE, _BREAK = 1, 2
 _SEQ, _TS, _WHOLE, _BEGUN = 0, 1, 2, 3
 """Words of a subscription's state."""
 
@@ -119,7 +121,7 @@ def follow_rows(messages, states, actions):  # type: ignore[no-untyped-def]
         states[sub, _BEGUN] = 1
         if kind == _SNAPSHOT:
             messages["ts"][at] = states[sub, _TS]
-        elif kind == _DELTA and not messages["flags"][at] & REFUSED:
+        elif kind == _DELTA and not messages["flags"][at] & _REFUSED:
             states[sub, _TS] = max(states[sub, _TS], messages["ts"][at])
 
 
