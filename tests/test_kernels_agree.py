@@ -1,0 +1,102 @@
+"""The compiled kernels held to the plain-Python reference, over seeded random workloads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from compiled_run import CompiledRun
+from reference.invariants import Watch
+from reference.simulation import ReferenceSimulation
+from workloads import EVERYTHING, Workload, apply, coverage, make
+
+from foldbook.engine.kernels import layout
+from foldbook.engine.schema import JOURNAL_DTYPE
+
+CHUNKS = 4
+WHOLE_STATE_EVERY = 20
+
+
+def first_difference(ours: np.ndarray, theirs: np.ndarray) -> str:
+    """Say which row is the first that differs, and how it looks on both sides."""
+    common = min(len(ours), len(theirs))
+    differs = np.flatnonzero(ours[:common] != theirs[:common])
+    row = int(differs[0]) if len(differs) else common
+    return (
+        f"journal row {row} of {len(ours)} and {len(theirs)}, {JOURNAL_DTYPE.names}:\n"
+        f"reference {ours[row : row + 1]}\ncompiled  {theirs[row : row + 1]}"
+    )
+
+
+def money(reference: ReferenceSimulation) -> tuple[int, ...]:
+    """Return what `compiled_money` does, from the reference."""
+    return (
+        len(reference.journal), reference.now, reference.applied, reference.cash,
+        reference.reserved, reference.value, reference.peak, reference.drawdown,
+    )  # fmt: skip
+
+
+def compiled_money(run: CompiledRun) -> tuple[int, ...]:
+    """Return journal length, clock, rows applied and the account, from the compiled state."""
+    word = run.bus.memory
+    return (
+        word[layout.JOURNAL_COUNT], word[layout.NOW], word[layout.CURSOR], word[layout.CASH],
+        word[layout.RESERVED], word[layout.CASH] + word[layout.POSITIONS_VALUE],
+        word[layout.PEAK], word[layout.DRAWDOWN],
+    )  # fmt: skip
+
+
+def assert_agree(workload: Workload, order_capacity: int = 64) -> np.ndarray:
+    """Run a workload both ways and return the journal.
+
+    Account and journal length are compared after every command, whole states now and then, rows
+    and places at the end; the reference checks its invariants after each burst and command.
+    """
+    seed = f"seed {workload.seed}"
+    reference = workload.reference(Watch(seed=workload.seed))
+    run = CompiledRun(workload, order_capacity)
+    for number, command in enumerate(workload.commands):
+        apply(reference, command)
+        apply(run, command)
+        if money(reference) != compiled_money(run):
+            ours, theirs = reference.journal_rows(), run.journal_rows()
+            why = first_difference(ours, theirs) if (ours != theirs[: len(ours)]).any() else ""
+            raise AssertionError(
+                f"{seed}, command {number} {command}: {money(reference)} is not "
+                f"{compiled_money(run)}\n{why}"
+            )
+        if number % WHOLE_STATE_EVERY == 0:
+            assert reference.state() == run.state(), f"{seed}, command {number} {command}"
+    reference.advance_to_row(len(workload.rows))
+    run.advance_to_row(len(workload.rows))
+    ours, theirs = reference.journal_rows(), run.journal_rows()
+    assert ours.tobytes() == theirs.tobytes(), f"{seed}: {first_difference(ours, theirs)}"
+    assert reference.places() == run.places(), f"{seed}: places"
+    assert reference.state() == run.state(), f"{seed}: state at the end"
+    return theirs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_kernels_and_reference_agree_on_every_byte(seeds, chunk) -> None:
+    """Journals, places and states are equal for all seeds, and show everything there is."""
+    journals = []
+    for seed in seeds[chunk::CHUNKS]:
+        workload = make(seed)
+        assert len(workload.rows) >= 2000 and len(workload.commands) >= 200, f"seed {seed}"
+        journals.append(assert_agree(workload))
+    if len(journals) >= 50:
+        assert EVERYTHING - coverage(journals) == set()
+
+
+@pytest.mark.parametrize("order_capacity", [12, 13, 40])
+def test_order_capacity_changes_nothing(order_capacity) -> None:
+    """A workload that keeps up to twelve orders open runs alike with just enough slots."""
+    for seed in (3, 8):
+        assert_agree(make(seed, 800, 120), order_capacity)
+
+
+@pytest.mark.bounds
+@pytest.mark.parametrize("seed", range(1000, 1006))
+def test_kernels_stay_within_their_arrays(seed) -> None:
+    """Under NUMBA_BOUNDSCHECK=1 an index outside its array raises; nothing of these does."""
+    assert_agree(make(seed, 1200, 150), order_capacity=12)
