@@ -45,6 +45,7 @@ from .specs import (
     KALSHI_2026_03,
     KALSHI_2026_08,
     NO_FEES,
+    ZERO_LATENCY,
     FeeSchedule,
     Latency,
     Market,

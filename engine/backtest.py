@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from .errors import StrategyError
+from .errors import FoldbookError
 from .player import Progress, play
 from .programs import CompiledProjection
 from .result import Config, Result
 from .schema import Mark
 from .session import Session
 from .simulation import Projection, Simulation
-from .specs import CONSERVATIVE, FeeSchedule, Latency, Queue, schedule_at
+from .specs import CONSERVATIVE, ZERO_LATENCY, FeeSchedule, Latency, Queue, schedule_at
 from .units import dollars, duration
 
 
@@ -34,7 +34,7 @@ class Backtest:
         cash: int = dollars(1000),
         seed: int = 0,
         fees: FeeSchedule | None = None,
-        latency: Latency | None = None,
+        latency: Latency = ZERO_LATENCY,
         queue: Queue = CONSERVATIVE,
         every: int | str | timedelta | None = None,
         mark: Mark = Mark.MID,
@@ -49,7 +49,7 @@ class Backtest:
             cash=cash,
             seed=seed,
             fees=fees or schedule_at(session.start),
-            latency=latency or Latency(),
+            latency=latency,
             queue=queue,
             mark=mark,
             order_capacity=order_capacity,
@@ -68,14 +68,14 @@ class Backtest:
         """Play the whole session and return the result.
 
         progress: called now and then with (rows done, rows in all). Raises StrategyError, chained
-        to what the strategy raised, with the result so far as its `result`.
+        to what the strategy raised, or CapacityError; either has the run so far as its `result`.
         """
         sim = self.simulation()
         if hasattr(self.strategy, "seed"):
             self.strategy.seed = self.config.seed
         try:
             play(sim, self.strategy, every=self.every, progress=progress)
-        except StrategyError as error:
+        except FoldbookError as error:
             error.result = Result(sim, self.config)
             raise
         return Result(sim, self.config)

@@ -92,8 +92,8 @@ class Bus:
         base = self.base(command.market)
         if self.memory[base + layout.FREE] == 0:
             raise CapacityError(
-                f"market {self.session.markets[command.market].ticker}: "
-                f"{self.memory[layout.ORDER_CAPACITY]} orders are open already; raise order_capacity"
+                f"market {self.session.markets[command.market].ticker}: all order slots are "
+                f"taken ({self.memory[layout.ORDER_CAPACITY]}); raise order_capacity"
             )
         return int(matching.submit(self.run, command))
 
@@ -164,11 +164,11 @@ class Bus:
         """Return one journal row by its number."""
         offset = number - self.memory[JOURNAL_BASE]
         if offset >= 0:
-            return self.run.rows[offset]  # type: ignore[no-any-return]
+            return self.run.rows[offset]
         for rows, _ in reversed(self._sealed):
             offset += len(rows)
             if offset >= 0:
-                return rows[offset]  # type: ignore[no-any-return]
+                return rows[offset]
         raise IndexError(number)
 
     def place(self, number: int) -> int:
@@ -185,9 +185,7 @@ class Bus:
     def journal(self) -> Journal:
         """Return a copy of all rows written so far."""
         used = int(self.memory[JOURNAL_COUNT] - self.memory[JOURNAL_BASE])
-        return Journal.joined(
-            [*self._sealed, (self.run.rows[:used], self.run.places[:used])]
-        )
+        return Journal.joined([*self._sealed, (self.run.rows[:used], self.run.places[:used])])
 
     def adopt(self, journal: Journal) -> None:
         """Take over a journal that the state has been rebuilt from. Raises JournalError if rows

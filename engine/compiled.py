@@ -27,7 +27,6 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 JIT_DISABLED = bool(numba.config.DISABLE_JIT)
 
 
-
 def _read_only(dtype: np.dtype) -> np.ndarray:
     rows = np.zeros(0, dtype)
     rows.flags.writeable = False
@@ -58,7 +57,7 @@ def compiled(function: Function) -> Function:
 
 
 def inner(function: Function) -> Function:
-    """Like `compiled`, for what only kernels call: without a way in from Python, it is ready sooner."""
+    """Like `compiled`, for what only kernels call: with no way in from Python, ready sooner."""
     return _jit(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 

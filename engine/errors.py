@@ -5,7 +5,12 @@ What a venue could refuse is never raised: it is a `rejected` event with a reaso
 
 
 class FoldbookError(Exception):
-    """Any error that foldbook raises on purpose; its text says whose fault it is and where."""
+    """Any error that foldbook raises on purpose; its text says whose fault it is and where.
+
+    result: the Result up to the error, where a Backtest was running; else None.
+    """
+
+    result: object = None
 
 
 class TapeError(FoldbookError, ValueError):
@@ -17,12 +22,7 @@ class JournalError(FoldbookError, ValueError):
 
 
 class StrategyError(FoldbookError, RuntimeError):
-    """The strategy's fault: it raised, or it named an order, market or time that does not exist.
-
-    result: the Result up to the error, where a Backtest was running; else None.
-    """
-
-    result: object = None
+    """The strategy's fault: it raised, or it named an order, market or time that does not exist."""
 
 
 class CapacityError(FoldbookError, MemoryError):

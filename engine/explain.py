@@ -54,8 +54,9 @@ class Explanation:
     def __str__(self) -> str:
         width = max(len(link.role) for link in self.chain)
         lines = [f"fill {self.fill} in {self.market}"]
-        lines += [f"  {iso_time(link.ts)}  {link.role:<{width}}  {link.text}"
-                  for link in self.chain]  # fmt: skip
+        lines += [
+            f"  {iso_time(link.ts)}  {link.role:<{width}}  {link.text}" for link in self.chain
+        ]
         return "\n".join(lines)
 
 
@@ -82,8 +83,9 @@ class _Reader:
     def explain(self, index: int, number: int) -> Explanation:
         fill = self.rows[number]
         market = int(fill["market"])
-        own = np.flatnonzero((self.rows["market"] == market)
-                             & (self.rows["order"] == fill["order"]))  # fmt: skip
+        own = np.flatnonzero(
+            (self.rows["market"] == market) & (self.rows["order"] == fill["order"])
+        )
         own = own[own <= number]
         chain = self._causes(int(own[0]))
         for step in own:
@@ -147,21 +149,24 @@ class _Reader:
         simulation = result.config.simulation(result.session)
         bus = simulation.bus
         place = int(result.journal.places[number])
-        loop.rebuild(bus.state, self.tape, self.rows[1:number],
-                     result.journal.places[1:number], place)  # fmt: skip
+        loop.rebuild(
+            bus.state, self.tape, self.rows[1:number], result.journal.places[1:number], place
+        )
         book = BookView(bus.memory, bus.base(market))
         bids = " ".join(f"{decimal_qty(q)}@{decimal_price(p)}" for p, q in book.bids(3))
         asks = " ".join(f"{decimal_qty(q)}@{decimal_price(p)}" for p, q in book.asks(3))
         return f"bids {bids or '-'} | asks {asks or '-'}"
 
     def _queue(self, own: np.ndarray, fill: np.void) -> str:
-        placed = [self.rows[step] for step in own
-                  if self.rows[step]["kind"] in (JournalKind.ACCEPTED, JournalKind.AMENDED)]  # fmt: skip
-        first = decimal_qty(placed[-1]["ahead"])
+        placing = (JournalKind.ACCEPTED, JournalKind.AMENDED)
+        placed = [step for step in own if self.rows[step]["kind"] in placing]
+        first = decimal_qty(self.rows[placed[-1]]["ahead"])
         claim = decimal_qty(fill["claim"])
         if fill["evidence"] == Evidence.QUEUE:
-            return (f"{first} stood ahead on arrival, {decimal_qty(fill['ahead'])} before this "
-                    f"trade; {claim} went beyond")  # fmt: skip
+            return (
+                f"{first} stood ahead on arrival, {decimal_qty(fill['ahead'])} before this "
+                f"trade; {claim} went beyond"
+            )
         return f"{first} stood ahead on arrival; the level was gone through, {claim} on offer"
 
 
@@ -170,13 +175,17 @@ def _terms(row: np.void) -> str:
     qty = "the same total" if row["qty"] < 0 else decimal_qty(row["qty"])
     flags = OrderFlag(int(row["flags"]))
     extra = f" {flags.name}" if flags else ""
-    return (f"{JournalKind(row['kind']).name}: order {row['order']}, {Side(row['side']).name} {qty}"
-            f" YES at {price} {TimeInForce(row['tif']).name}{extra}")  # fmt: skip
+    return (
+        f"{JournalKind(row['kind']).name}: order {row['order']}, {Side(row['side']).name} {qty}"
+        f" YES at {price} {TimeInForce(row['tif']).name}{extra}"
+    )
 
 
 def _standing(row: np.void) -> str:
-    return (f"{JournalKind(row['kind']).name}: {decimal_qty(row['left'])} open, "
-            f"{decimal_qty(row['ahead'])} ahead, collateral {_signed(row['reserved'])}")  # fmt: skip
+    return (
+        f"{JournalKind(row['kind']).name}: {decimal_qty(row['left'])} open, "
+        f"{decimal_qty(row['ahead'])} ahead, collateral {_signed(row['reserved'])}"
+    )
 
 
 def _filled(row: np.void) -> str:

@@ -145,8 +145,9 @@ def check_gateway(gateway: Gateway, market: str, *, settle: Callable[[], None]) 
     settle()
     promise(not gateway.orders.open(), "cancel_all leaves nothing open")
 
-    gateway.submit(market, Side.BUY, price=gateway.book(market).best_ask, qty=100,
-                   tif=TimeInForce.IOC)  # fmt: skip
+    gateway.submit(
+        market, Side.BUY, price=gateway.book(market).best_ask, qty=100, tif=TimeInForce.IOC
+    )
     settle()
     promise(gateway.positions.qty(market) >= 0, "buying YES does not make a NO position")
     promise(not gateway.orders.open(market), "an IOC order never rests")

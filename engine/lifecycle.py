@@ -82,8 +82,18 @@ def check_journal(rows: np.ndarray) -> dict[tuple[int, int], OrderState]:
     left: dict[tuple[int, int], int] = {}
     written: dict[int, int] = {}
     last_ts = None
-    names = ("ts", "market", "row", "kind", "order", "qty", "left",
-             "cause_kind", "cause_market", "cause_row")
+    names = (
+        "ts",
+        "market",
+        "row",
+        "kind",
+        "order",
+        "qty",
+        "left",
+        "cause_kind",
+        "cause_market",
+        "cause_row",
+    )
     columns = [rows[name].tolist() for name in names]
     for number, row in enumerate(zip(*columns, strict=True)):
         ts, market, place, kind, order, qty, open_qty, cause, cause_market, cause_row = row

@@ -45,20 +45,23 @@ def metrics(result: Result) -> dict[str, Any]:
         "final_value": final,
         "max_drawdown": result.simulation.reward.max_drawdown,
         "return": _ratio(pnl, cash),
-        "sharpe": _sharpe(result.equity.column("value")[1:], result.session.end
-                          - result.session.start, cash),
+        "sharpe": _sharpe(
+            result.equity.column("value")[1:], result.session.end - result.session.start, cash
+        ),
         "fill_ratio": _ratio(filled, accepted),
         "maker_share": _ratio(int(qty[fills["liquidity"] == Liquidity.MAKER].sum()), filled),
         "turnover": _ratio(int((leg.astype(np.int64) * qty).sum()), cash),
         "time_in_market": _time_in_market(result),
-    }  # fmt: skip
+    }
 
 
 def summary(result: Result) -> str:
     """Return the figures of a run as lines of text."""
     figures = metrics(result)
-    lines = [f"{result.session.name}: {figures['events']:,} events, cash "
-             f"${decimal_cash(result.config.cash)}, fees {result.config.fees.name}"]  # fmt: skip
+    lines = [
+        f"{result.session.name}: {figures['events']:,} events, cash "
+        f"${decimal_cash(result.config.cash)}, fees {result.config.fees.name}"
+    ]
     for name, value in figures.items():
         lines.append(f"  {name.replace('_', ' '):<15} {_shown(name, value)}")
     lines.append(f"  {'digest':<15} {result.digest}")

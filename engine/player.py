@@ -36,8 +36,15 @@ _ORDER_KINDS = (
     JournalKind.EXPIRED,
 )
 HOOKS = (
-    "on_start", "on_book", "on_trade", "on_fill", "on_order", "on_timer", "on_market", "on_end",
-)  # fmt: skip
+    "on_start",
+    "on_book",
+    "on_trade",
+    "on_fill",
+    "on_order",
+    "on_timer",
+    "on_market",
+    "on_end",
+)
 _PROGRESS_ROWS = 200_000
 
 
@@ -149,7 +156,7 @@ class _Player:
             if status == loop.WATCHED:
                 self._deliver_burst()
                 continue
-            if self.progress is not None and sim.events >= stop and sim.events < len(sim.session.tape):
+            if self.progress is not None and stop <= sim.events < len(sim.session.tape):
                 reported = sim.events
                 self.progress(reported, len(sim.session.tape))
                 continue

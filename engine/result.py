@@ -24,7 +24,7 @@ from .projections.reward import RewardView
 from .schema import Evidence, JournalKind, Liquidity, Mark, Reason, Side
 from .session import Session
 from .simulation import Simulation
-from .specs import CONSERVATIVE, FeeSchedule, Latency, Queue
+from .specs import CONSERVATIVE, ZERO_LATENCY, FeeSchedule, Latency, Queue
 from .tables import Table
 
 
@@ -35,7 +35,7 @@ class Config:
     cash: int
     seed: int
     fees: FeeSchedule
-    latency: Latency = Latency()
+    latency: Latency = ZERO_LATENCY
     queue: Queue = CONSERVATIVE
     mark: Mark = Mark.MID
     order_capacity: int = 64
@@ -91,7 +91,7 @@ class Config:
 class Fill(NamedTuple):
     """One fill of an own order, in YES terms. fee and cash $0.000001; cash is without the fee."""
 
-    index: int
+    number: int
     ts: int
     market: str
     order: int
@@ -150,7 +150,7 @@ class Result:
         """
         config = Config.from_header(header)
         journal = Journal(rows, places)
-        simulation = _rebuilt(session, config, journal)
+        simulation = _rebuilt(session, config, journal, header.get("events"))
         result = cls.__new__(cls)
         result.simulation = simulation
         result.session = session
@@ -172,10 +172,14 @@ class Result:
     def header(self) -> dict[str, Any]:
         """Return what a journal file says of the run besides its rows."""
         return {
-            "session": {**self.session.source, "name": self.session.name,
-                        "digest": self.session.digest},
+            "session": {
+                **self.session.source,
+                "name": self.session.name,
+                "digest": self.session.digest,
+            },
             **self.config.header(),
-        }  # fmt: skip
+            "events": self.simulation.events,
+        }
 
     @cached_property
     def fills(self) -> Table[Fill]:
@@ -183,7 +187,7 @@ class Result:
         rows = self.journal.rows[self.journal.numbers(JournalKind.FILL)]
         columns = {name: rows[name] for name in Fill._fields if name in (rows.dtype.names or ())}
         columns |= {
-            "index": np.arange(len(rows)),
+            "number": np.arange(len(rows)),
             "market": self._tickers(rows["market"]),
             "order": _ids(rows),
         }
@@ -200,9 +204,18 @@ class Result:
             if kind == JournalKind.SUBMITTED:
                 market = int(row["market"])
                 records[id] = [
-                    id, row["ts"], self.session.markets[market].ticker, row["side"], row["price"],
-                    row["qty"], 0, 0, states[market, int(row["order"])], 0, row["client_id"],
-                ]  # fmt: skip
+                    id,
+                    row["ts"],
+                    self.session.markets[market].ticker,
+                    row["side"],
+                    row["price"],
+                    row["qty"],
+                    0,
+                    0,
+                    states[market, int(row["order"])],
+                    0,
+                    row["client_id"],
+                ]
             elif kind == JournalKind.FILL:
                 records[id][6] += row["qty"]
                 records[id][7] = row["left"]
@@ -271,9 +284,9 @@ class Result:
     def explain(self, fill: Fill | int) -> str:
         """Return the chain of causes of one fill as text: event, decision, order, fill.
 
-        fill: a row of `fills`, or its index. Raises IndexError if there is none.
+        fill: a row of `fills`, or its number. Raises IndexError if there is none.
         """
-        return str(_explain.explain(self, fill if isinstance(fill, int) else fill.index))
+        return str(_explain.explain(self, fill if isinstance(fill, int) else fill.number))
 
     def _tickers(self, markets: np.ndarray) -> np.ndarray:
         names = np.array([market.ticker for market in self.session.markets])
@@ -304,8 +317,20 @@ def send_again(simulation: Simulation, journal: Journal) -> None:
 
 def _command(row: np.void) -> Command:
     is_new = row["kind"] == JournalKind.SUBMITTED
-    names = ("market", "order", "side", "price", "qty", "tif", "flags", "expires", "client_id",
-             "cause_kind", "cause_market", "cause_row")  # fmt: skip
+    names = (
+        "market",
+        "order",
+        "side",
+        "price",
+        "qty",
+        "tif",
+        "flags",
+        "expires",
+        "client_id",
+        "cause_kind",
+        "cause_market",
+        "cause_row",
+    )
     values = {name: int(row[name]) for name in names}
     if is_new:
         values["order"] = 0

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .errors import TapeError
+from .kernels import check
 from .schema import TAPE_DTYPE
 from .specs import Market
 
@@ -30,7 +31,7 @@ class Tape:
 
     def __init__(self, rows: np.ndarray, *, digest: str | None = None):
         if rows.dtype != TAPE_DTYPE or rows.ndim != 1:
-            raise TapeError(f"tape: rows are {rows.dtype} of shape {rows.shape}, not TAPE_DTYPE (n,)")
+            raise TapeError(f"tape: rows are {rows.dtype} {rows.shape}, not TAPE_DTYPE (n,)")
         view = np.ascontiguousarray(rows).view(np.ndarray)
         view.flags.writeable = False
         self.rows = view
@@ -45,6 +46,44 @@ class Tape:
         if self._digest is None:
             self._digest = hashlib.sha256(self.rows.data).hexdigest()
         return self._digest
+
+
+_FAULTS = {
+    check.BACKWARDS: "ts {ts} is before ts {before} of the row before",
+    check.NO_SUCH_MARKET: "market {market} is not one of the session's {markets}",
+    check.NO_SUCH_KIND: "kind {kind} is no TapeKind",
+    check.NO_SUCH_SIDE: "side {side} is neither 0 (BUY) nor 1 (SELL)",
+    check.OFF_GRID: "price {price} is not a multiple of {tick} between 0 and 10000",
+    check.BAD_QTY: "qty {qty} is not between 1 and 10^14",
+    check.BELOW_ZERO: "a decrease of {qty} takes the level at price {price} below zero",
+    check.UNTRUSTED: "a level changes in a book without a snapshot since the start or a gap",
+    check.STRAY_LEVEL: "a SNAPSHOT_LEVEL follows neither its SNAPSHOT nor another level of it",
+    check.NOT_JOINED: "a JOINED trade is not followed by its own DECREASE",
+    check.CROSSED: "the book is crossed or locked at the end of a burst",
+    check.BAD_STATUS: "qty {qty} is no MarketStatus, or price {price} no payout from 0 to 10000",
+    check.BAD_GRID: "steps {price} and {ahead} are not multiples of {tick}, or width {qty} > 5000",
+    check.BAD_FEE: "taker rate {qty} ppm is not from 0 to 10^6, or maker rate {ahead} not 0: "
+    "maker fees are not built yet",
+}
+
+
+def check_tape(tape: Tape, markets: tuple[Market, ...]) -> None:
+    """Check that a tape keeps the rules of `kernels.check`. Raises TapeError with row and value."""
+    ticks = np.array([market.tick for market in markets], dtype=np.int64)
+    fault, number = check.find_fault(tape.rows, ticks, np.zeros(check.room(ticks), np.int64))
+    if fault == check.VALID:
+        return
+    row = tape.rows[number]
+    values = {name: int(row[name]) for name in TAPE_DTYPE.names or ()}
+    known = 0 <= values["market"] < len(markets)
+    text = _FAULTS[fault].format(
+        **values,
+        before=int(tape.rows[number - 1]["ts"]) if number else None,
+        markets=len(markets),
+        tick=markets[values["market"]].tick if known else None,
+    )
+    ticker = markets[values["market"]].ticker if known else values["market"]
+    raise TapeError(f"row {number} ({ticker}): {text}")
 
 
 class Session:
@@ -77,6 +116,7 @@ class Session:
         self._index = {market.ticker: index for index, market in enumerate(self.markets)}
         if len(self._index) != len(self.markets) or not self.markets:
             raise TapeError(f"session {name}: needs at least one market, each ticker once")
+        check_tape(self.tape, self.markets)
 
     @property
     def digest(self) -> str:

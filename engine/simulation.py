@@ -34,7 +34,7 @@ from .schema import (
     TimeInForce,
 )
 from .session import Session
-from .specs import CONSERVATIVE, FeeSchedule, Latency, Queue, schedule_at
+from .specs import CONSERVATIVE, ZERO_LATENCY, FeeSchedule, Latency, Queue, schedule_at
 from .units import dollars
 
 Cause = tuple[int, int, int]
@@ -65,13 +65,13 @@ class Simulation:
 
     __slots__ = (
         "_books",
-        "projections",
         "bus",
         "cause",
         "delivered_journal",
         "delivered_tape",
         "orders",
         "positions",
+        "projections",
         "reward",
         "session",
         "tickers",
@@ -84,14 +84,14 @@ class Simulation:
         *,
         cash: int = dollars(1000),
         fees: FeeSchedule | None = None,
-        latency: Latency | None = None,
+        latency: Latency = ZERO_LATENCY,
         queue: Queue = CONSERVATIVE,
         mark: Mark = Mark.MID,
         order_capacity: int = 64,
         projections: Sequence[CompiledProjection] = (),
     ):
         Queue.named(queue.name)
-        Latency.constant((latency or Latency()).order_ns)
+        Latency.constant(latency.order_ns)
         self.session = session
         self.bus = Bus(
             session,
@@ -161,14 +161,25 @@ class Simulation:
         terms = self._terms(side, price, qty, outcome)
         number = self.bus.submit(
             Command(
-                index, 0, *terms, int(TimeInForce(tif)), flags, expiry(expires), client_id or 0,
+                index,
+                0,
+                *terms,
+                int(TimeInForce(tif)),
+                flags,
+                expiry(expires),
+                client_id or 0,
                 *self.cause,
-            )  # fmt: skip
+            )
         )
         return order_id(index, number)
 
-    def amend(self, id: int, price: int | None = None, qty: int | None = None,
-              outcome: Outcome = Outcome.YES) -> None:  # fmt: skip
+    def amend(
+        self,
+        id: int,
+        price: int | None = None,
+        qty: int | None = None,
+        outcome: Outcome = Outcome.YES,
+    ) -> None:
         """Change the price or the total quantity (filled part included) of an order.
 
         outcome says in whose terms the price is. Raises StrategyError for an id never issued.
@@ -215,8 +226,9 @@ class Simulation:
         index = self._market(market)
         flags = order_flags(post_only, reduce_only)
         terms = self._terms(side, price, qty, outcome)
-        command = Command(index, 0, *terms, int(TimeInForce(tif)), flags,
-                          expiry(expires), 0, 0, 0, 0)  # fmt: skip
+        command = Command(
+            index, 0, *terms, int(TimeInForce(tif)), flags, expiry(expires), 0, 0, 0, 0
+        )
         return Reason(matching.submit_refusal(self.bus.state, command)) or None
 
     # How a run is moved.

@@ -63,8 +63,7 @@ KALSHI_2026_08 = FeeSchedule("KALSHI_2026_08", rounding=1)
 NO_FEES = FeeSchedule("NO_FEES", taker_ppm=0)
 
 FEE_SCHEDULES: Mapping[str, FeeSchedule] = {
-    schedule.name: schedule
-    for schedule in (KALSHI_2021, KALSHI_2026_03, KALSHI_2026_08, NO_FEES)
+    schedule.name: schedule for schedule in (KALSHI_2021, KALSHI_2026_03, KALSHI_2026_08, NO_FEES)
 }
 
 _DATED = (
@@ -86,11 +85,6 @@ class Latency:
     """How long own commands travel. Only zero is built so far."""
 
     order_ns: int = 0
-
-    @classmethod
-    def zero(cls) -> Latency:
-        """Return the model in which commands and answers arrive at once."""
-        return cls()
 
     @classmethod
     def constant(cls, order: int | str) -> Latency:
@@ -122,5 +116,7 @@ class Queue:
         return cls(name)
 
 
+ZERO_LATENCY = Latency()
+"""Commands and answers arrive at once."""
 CONSERVATIVE = Queue()
 """Back of the queue on arrival; only trades advance it, cancels come from behind first."""

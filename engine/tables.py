@@ -59,7 +59,7 @@ class Table(Sequence[Row], Generic[Row]):
             value = column[index].item()
             enum = self._enums.get(name)
             values.append(value if enum is None else enum(value))
-        return self.row_type(*values)
+        return self.row_type._make(values)  # type: ignore[attr-defined]
 
     def __iter__(self) -> Iterator[Row]:
         return (self._row(index) for index in range(self._length))

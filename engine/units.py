@@ -30,7 +30,12 @@ QTY_MAX = 10**14
 Number = int | str | Decimal
 
 _DURATIONS = {
-    "ns": 1, "us": MICROSECOND, "ms": MILLISECOND, "s": SECOND, "m": MINUTE, "h": 60 * MINUTE,
+    "ns": 1,
+    "us": MICROSECOND,
+    "ms": MILLISECOND,
+    "s": SECOND,
+    "m": MINUTE,
+    "h": 60 * MINUTE,
 }
 
 
@@ -99,7 +104,7 @@ def duration(value: int | str | timedelta) -> int:
     if isinstance(value, str):
         text = value.strip()
         digits = text.rstrip("abcdefghijklmnopqrstuvwxyz ")
-        unit = text[len(digits):].strip()
+        unit = text[len(digits) :].strip()
         if digits and unit in _DURATIONS:
             return _scaled(digits, _DURATIONS[unit], "duration")
     raise ValueError(f"duration: {value!r} is not like '100ms', '5s' or nanoseconds as an int")

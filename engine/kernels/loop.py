@@ -256,7 +256,7 @@ def advance(run, tape, limit, stop, slack):
             i = fold_quiet(state, tape, i, min(stop, end), min(limit, state[DUE]))
             if i == end:
                 break
-            midway = 0 < i and _same_burst(tape, i)
+            midway = i > 0 and _same_burst(tape, i)
         row = tape[i]
         ts = row["ts"]
         market = np.int64(row["market"])
@@ -319,14 +319,14 @@ def rebuild(state, tape, rows, places, stop):
     deep = state[MARK_MODE] == _CLOSE
     i = state[CURSOR]
     j = 0
-    last = 0
+    last = np.int64(0)
     while True:
         while j < len(rows) and places[j] == i:
             row = rows[j]
             kind = row["kind"]
-            if kind == _SUBMITTED or kind == _AMEND_REQUESTED or kind == _CANCEL_REQUESTED:
-                if state[DIRTY] != 0:
-                    revalue(state, base_of(state, last), last)
+            request = kind == _SUBMITTED or kind == _AMEND_REQUESTED or kind == _CANCEL_REQUESTED
+            if request and state[DIRTY] != 0:
+                revalue(state, base_of(state, last), last)
             state[NOW] = max(state[NOW], row["ts"])
             apply_journal(state, row)
             j += 1

@@ -42,7 +42,6 @@ from .layout import (
     EXPIRES,
     FEE_ROUNDING,
     FLAGS,
-    FREE,
     HEAD_BUY,
     LEFT,
     MARKETS,
@@ -59,7 +58,6 @@ from .layout import (
     SIDE,
     STATUS,
     TAKER_PPM,
-    TIF,
     TOP,
     TOTAL,
     TRADES,
@@ -288,9 +286,7 @@ def submit(run, command):
     rank = rank_of(state, base, command.side, command.price)
     row["left"] = command.qty
     row["ahead"] = visible_at(state, base, command.side, rank)
-    row["reserved"] = _reserved_change(
-        state, market, 0, 0, (command.side, rank, command.qty)
-    )
+    row["reserved"] = _reserved_change(state, market, 0, 0, (command.side, rank, command.qty))
     cause = publish(run)
     slot = find(state, base, number)
     _walk(run, market, slot, cause)
@@ -393,9 +389,7 @@ def _reserved_change(state, market, moved, slot, instead):
     """Return the change of reserved collateral if the position moves by `moved` and the order in
     `slot` is replaced by `instead`, (side, rank, left)."""
     at = position_at(market)
-    wanted = required(
-        state, base_of(state, market), state[at + POSITION] + moved, slot, instead
-    )
+    wanted = required(state, base_of(state, market), state[at + POSITION] + moved, slot, instead)
     return wanted - state[at + POSITION_RESERVED]
 
 
@@ -454,18 +448,12 @@ def _fill(run, market, slot, offer, cause):
     row["liquidity"] = offer.liquidity
     row["evidence"] = offer.evidence
     if offer.liquidity == _TAKER:
-        row["fee"] = taker_fee(
-            state[base + TAKER_PPM], offer.qty, offer.price, state[FEE_ROUNDING]
-        )
+        row["fee"] = taker_fee(state[base + TAKER_PPM], offer.qty, offer.price, state[FEE_ROUNDING])
     if offer.takes_depth:
         row["flags"] = state[at + FLAGS] | _TAKES_DEPTH
-    row["cash"] = fill_cash(
-        state[position_at(market) + POSITION], side, offer.price, offer.qty
-    )
+    row["cash"] = fill_cash(state[position_at(market) + POSITION], side, offer.price, offer.qty)
     moved = offer.qty if side == 0 else -offer.qty
-    row["reserved"] = _reserved_change(
-        state, market, moved, slot, (side, state[at + RANK], left)
-    )
+    row["reserved"] = _reserved_change(state, market, moved, slot, (side, state[at + RANK], left))
     publish(run)
 
 

@@ -28,7 +28,7 @@ from .layout import (
     USER_WORDS,
     Run,
 )
-from .loop import FULL, REACHED, WATCHED, advance, has_room
+from .loop import FULL, REACHED, advance, has_room
 
 FAILED = 3
 """Why `play` returned, besides those of `advance`: the strategy made a mistake (layout.ERROR)."""

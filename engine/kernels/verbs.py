@@ -52,9 +52,19 @@ def _command(sim, market, order, terms):
     state = sim.state
     side, price, qty, tif, flags = terms
     return matching.Command(
-        market, order, side, price, qty, tif, flags, NO_TIME, 0,
-        state[CAUSE_KIND], state[CAUSE_MARKET], state[CAUSE_ROW],
-    )  # fmt: skip
+        market,
+        order,
+        side,
+        price,
+        qty,
+        tif,
+        flags,
+        NO_TIME,
+        0,
+        state[CAUSE_KIND],
+        state[CAUSE_MARKET],
+        state[CAUSE_ROW],
+    )
 
 
 @inner

@@ -38,7 +38,7 @@ def market_and_number(id: int) -> tuple[int, int]:
 
 
 class Order(NamedTuple):
-    """An own open order, in YES terms. price $0.0001; qty, left, ahead 0.01 contract; expires ns."""
+    """An own open order, in YES terms. Units: price $0.0001, quantities 0.01 contract, time ns."""
 
     id: int
     market: str
