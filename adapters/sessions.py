@@ -70,7 +70,8 @@ def write(
 ) -> Session:
     """Write a session whose tape arrives in blocks (arrays of TAPE_DTYPE, in order), and load it.
 
-    Memory is bounded by one block. A session that was there is replaced in one step at the end.
+    Memory is bounded by one block. A session that was there is replaced in one step at the end, if
+    the new tape is sound; else TapeError is raised and it stays.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -89,6 +90,8 @@ def write(
         )
         text = msgspec.json.format(msgspec.json.encode(about), indent=1)
         (temporary / ABOUT_FILE).write_bytes(text + b"\n")
+        # To make a session is to check its tape: before it takes the place of an older one.
+        Session(Tape(_rows(temporary / TAPE_FILE)), markets, name=name)
         _replace(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

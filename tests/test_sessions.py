@@ -104,6 +104,14 @@ def test_a_failed_write_leaves_what_was_there(session, tmp_path):
     assert len(sessions.load(tmp_path / "s").tape) == 4
 
 
+def test_an_unsound_tape_is_not_stored(session, tmp_path):
+    """A tape that breaks the rules of the engine replaces nothing."""
+    sessions.save(session, tmp_path / "s")
+    with pytest.raises(TapeError, match="row 1 .*ts 10 is before ts 20"):
+        sessions.write(tmp_path / "s", "new", session.markets, [ROWS[4:5], ROWS[:4]], facts={})
+    assert sessions.load(tmp_path / "s").digest == session.digest
+
+
 def test_a_folder_that_is_no_session_is_not_replaced(session, tmp_path):
     """Somebody's other files are not ours to remove."""
     (tmp_path / "s").mkdir()
