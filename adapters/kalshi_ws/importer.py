@@ -24,11 +24,11 @@ from foldbook.engine.units import decimal_price
 from .. import sessions
 from .decode import Decoder
 from .frames import Kind
-from .listing import Listing, Listings
+from .listing import Listings
 from .merging import merge_lanes, merge_tapes
 from .messages import NO_RECV, NO_TS
 from .reports import UNKNOWN, Rejections, Report
-from .rules import DUPLICATE, FALLING, LEFT_OUT, OFF_GRID, MarketTape, fold
+from .rules import DUPLICATE, FALLING, LEFT_OUT, REFUSALS, Listing, MarketTape, fold
 from .sequence import Sequencer
 from .sources import Recording, chunks, find_recordings
 from .spool import Spool
@@ -38,7 +38,6 @@ Progress = Callable[[int, int], None]
 
 _KINDS = len(Kind)
 _NO_ROWS = (Kind.CONTROL, Kind.IGNORED, Kind.START)
-_REFUSALS = {FALLING: "ts", OFF_GRID: "off_grid"}
 
 
 def import_recording(
@@ -221,7 +220,7 @@ def _make(
         else:
             message = messages[at]
             rejections.refuse(recording.files[int(message["file"])], int(message["row"]), ticker,
-                              _REFUSALS[code], _refusal(messages, at, code))
+                              REFUSALS[code], _refusal(messages, at, code))
     reasons, examples = rejections.take(ticker)
     if not len(tape.rows):
         return None
