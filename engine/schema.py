@@ -148,7 +148,7 @@ class Evidence(IntEnum):
     QUEUE = 3
     """Maker; a trade went beyond what stood ahead in the queue."""
     BEYOND = 4
-    """Maker; beyond what the record can show (no trade channel)."""
+    """Maker; beyond what the record can show: it has shown no trade of the market so far."""
 
 
 class CauseKind(IntEnum):

@@ -70,7 +70,9 @@ _FAULTS = {
 def check_tape(tape: Tape, markets: tuple[Market, ...]) -> None:
     """Check that a tape keeps the rules of `kernels.check`. Raises TapeError with row and value."""
     ticks = np.array([market.tick for market in markets], dtype=np.int64)
-    fault, number = check.find_fault(tape.rows, ticks, np.zeros(check.room(ticks), np.int64))
+    sizes = [check.market_words(market.tick) for market in markets]
+    bases = np.cumsum([0, *sizes[:-1]], dtype=np.int64)
+    fault, number = check.find_fault(tape.rows, ticks, bases, np.zeros(sum(sizes), np.int64))
     if fault == check.VALID:
         return
     row = tape.rows[number]

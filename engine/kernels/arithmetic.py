@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ..compiled import compiled
+from ..compiled import entry
 from ..units import PPM, PRICE_ONE
 
 _FITS = (1 << 62) - 1
 
 
-@compiled
+@entry
 def muldiv(a: int, b: int, c: int, up: int) -> int:
     """Return a * b / c rounded down (up = 0) or up (up = 1), also where a * b overflows int64.
 
@@ -36,14 +36,14 @@ def muldiv(a: int, b: int, c: int, up: int) -> int:
     return whole * b + quotient
 
 
-@compiled
+@entry
 def taker_fee(rate_ppm: int, qty: int, price: int, rounding: int) -> int:
     """Return the fee of one taker fill, $0.000001, rounded up to `rounding` (SPEC 5.1, 5.2)."""
     scaled = rate_ppm * price * (PRICE_ONE - price)
     return muldiv(scaled, qty, PPM * PRICE_ONE * rounding, 1) * rounding
 
 
-@compiled
+@entry
 def position_value(position: int, mid2: int) -> int:
     """Return the value of a position at a mark of twice the mid, $0.000001, rounded down."""
     if position >= 0:

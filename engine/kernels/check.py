@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..compiled import compiled, inner
+from ..compiled import entry, inner
 from ..schema import MarketStatus, TapeFlag, TapeKind
 from ..units import PPM, PRICE_ONE, QTY_MAX
 
@@ -48,29 +48,22 @@ _TRUST, _ENDED, _BEST_BUY, _BEST_SELL, _TICK, _TOP, _RECIPROCAL, _FIRST = range(
 """Words of a market: trusted, closed, best ranks and grid (see layout), then levels by rank."""
 
 
-@compiled
-def room(ticks):
-    """Return how many words `find_fault` needs for markets with these ticks."""
-    words = 0
-    for market in range(len(ticks)):
-        words += _FIRST + 2 * (PRICE_ONE // ticks[market] + 1)
-    return words
+def market_words(tick: int) -> int:
+    """Return how many words `find_fault` needs for a market with this tick."""
+    return _FIRST + 2 * (PRICE_ONE // tick + 1)
 
 
-@compiled
-def find_fault(tape, ticks, words):
+@entry
+def find_fault(tape, ticks, bases, words):
     """Return (fault, row) of the first row that breaks a rule; (VALID, 0) if none does.
 
-    tape: TAPE_DTYPE rows. ticks: int64, the tick of each market. words: int64 zeros, as many as
-    `room` says.
+    tape: TAPE_DTYPE rows. ticks: int64, the tick of each market. bases: int64, where the words of
+    each market begin. words: int64 zeros, `market_words` for each market.
     """
-    bases = np.zeros(len(ticks) + 1, np.int64)
     for market in range(len(ticks)):
-        bases[market + 1] = bases[market] + _FIRST + 2 * (PRICE_ONE // ticks[market] + 1)
-        base = bases[market]
-        words[base + _TICK] = ticks[market]
-        words[base + _TOP] = PRICE_ONE // ticks[market]
-        words[base + _RECIPROCAL] = -(-(1 << 32) // ticks[market])
+        words[bases[market] + _TICK] = ticks[market]
+        words[bases[market] + _TOP] = PRICE_ONE // ticks[market]
+        words[bases[market] + _RECIPROCAL] = -(-(1 << 32) // ticks[market])
     last = np.int64(0)
     for i in range(len(tape)):
         ts = tape[i]["ts"]

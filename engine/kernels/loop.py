@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..compiled import compiled, inner
+from ..compiled import entry, inner
 from ..schema import (
     NO_MARKET,
     NO_TIME,
@@ -81,7 +81,7 @@ _JOURNAL_BIT = 1 << 16
 _LEVEL_BITS = 1 << _INCREASE | 1 << _DECREASE
 
 
-@compiled
+@entry
 def start(run, ts, cash):
     """Open the account: the first journal row of every run."""
     state = run.state
@@ -232,7 +232,7 @@ def has_room(run, rows):
     return state[JOURNAL_COUNT] - state[JOURNAL_BASE] + rows <= len(run.rows)
 
 
-@compiled
+@entry
 def advance(run, tape, limit, stop, slack):
     """Fold whole bursts with ts <= `limit` until at least `stop` rows are applied.
 
@@ -309,7 +309,7 @@ def advance(run, tape, limit, stop, slack):
     return REACHED
 
 
-@compiled
+@entry
 def rebuild(state, tape, rows, places, stop):
     """Fold tape rows up to `stop` and the journal rows placed among them; match nothing.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..compiled import compiled, inner
+from ..compiled import entry, inner
 from ..schema import (
     KEEP,
     NO_MARKET,
@@ -149,7 +149,7 @@ _CLOSED = int(MarketStatus.CLOSED)
 # --- refusals
 
 
-@compiled
+@entry
 def submit_refusal(state, command):
     """Return the reason why the venue would refuse a new order; Reason.NONE if it would not."""
     base = base_of(state, command.market)
@@ -266,7 +266,7 @@ def _walk_terms(state, base, wanted):
 # --- commands
 
 
-@compiled
+@entry
 def submit(run, command):
     """Submit an order; return its number within the market."""
     state = run.state
@@ -310,7 +310,7 @@ def _draft_new(run, command, number, kind, cause):
     return row
 
 
-@compiled
+@entry
 def cancel(run, command):
     """Cancel an order; return its number."""
     state = run.state
@@ -332,7 +332,7 @@ def cancel(run, command):
     return command.order
 
 
-@compiled
+@entry
 def amend(run, command):
     """Amend an order to a new price and a new total; return its number."""
     state = run.state

@@ -69,7 +69,7 @@ class Plan(NamedTuple):
 
 
 RUN = types.NamedTuple([WORDS, JOURNAL_ROWS, WORDS], Run)
-PLAN = types.NamedTuple([types.int64] * 5, Plan)
+PLAN = types.NamedUniTuple(types.int64, 5, Plan)
 FOLD = typed(WORDS, TAPE_ROWS, JOURNAL_ROWS, types.int64, types.int64)
 """A projection: fold(words, tape, rows, source, i) folds row i of the source."""
 DECIDE = typed(RUN, WORDS)

@@ -7,7 +7,7 @@ full slot table) stops the run with a named error, and the verb returns 0.
 
 from __future__ import annotations
 
-from ..compiled import inner
+from ..compiled import inner, small
 from ..schema import NO_TIME, TimeInForce
 from . import matching
 from .book import base_of, price_of, visible_at, visible_best
@@ -47,7 +47,7 @@ from .positions import position_at
 _GTC = int(TimeInForce.GTC)
 
 
-@inner
+@small
 def _command(sim, market, order, terms):
     state = sim.state
     side, price, qty, tif, flags = terms
@@ -67,7 +67,7 @@ def _command(sim, market, order, terms):
     )
 
 
-@inner
+@small
 def _is_sendable(sim, market, order):
     """Whether a command can be sent at all; else note the error."""
     state = sim.state
@@ -126,26 +126,26 @@ def cancel_all(sim, market):
                 return
 
 
-@inner
+@small
 def now(sim):
     """Return the time, ns."""
     return sim.state[NOW]
 
 
-@inner
+@small
 def markets(sim):
     """Return the number of markets."""
     return sim.state[MARKETS]
 
 
-@inner
+@small
 def is_open(sim, market):
     """Return whether the market trades and its book is trusted."""
     base = base_of(sim.state, market)
     return sim.state[base + STATUS] == 0 and sim.state[base + TRUSTED] == 1
 
 
-@inner
+@small
 def best(sim, market, side):
     """Return the visible best price of a side; 0 or one dollar where there is none."""
     state = sim.state
@@ -155,7 +155,7 @@ def best(sim, market, side):
     )
 
 
-@inner
+@small
 def best_qty(sim, market, side):
     """Return the visible quantity at the best price of a side."""
     state = sim.state
@@ -165,25 +165,25 @@ def best_qty(sim, market, side):
     )
 
 
-@inner
+@small
 def mid2(sim, market):
     """Return twice the mid at which the market is marked."""
     return sim.state[base_of(sim.state, market) + MID2]
 
 
-@inner
+@small
 def position(sim, market):
     """Return the signed position, + YES and - NO."""
     return sim.state[position_at(market) + POSITION]
 
 
-@inner
+@small
 def available(sim):
     """Return cash that is not reserved."""
     return sim.state[CASH] - sim.state[RESERVED]
 
 
-@inner
+@small
 def best_order(sim, market, side):
     """Return the number of the first own open order of a side; 0 if there is none."""
     state = sim.state
@@ -192,7 +192,7 @@ def best_order(sim, market, side):
     return state[slot_at(state, base, slot) + NUMBER] if slot > 0 else 0
 
 
-@inner
+@small
 def best_order_price(sim, market, side):
     """Return the price of the first own open order of a side; 0 if there is none."""
     state = sim.state
