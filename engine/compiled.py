@@ -66,7 +66,7 @@ def entry(function: Function) -> Function:
 
 
 def inner(function: Function) -> Function:
-    """Like `entry`, for kernels that only kernels call: with no way in from Python, ready sooner."""
+    """Like `entry`, for what only kernels call: with no way in from Python, it is ready sooner."""
     return _jit(function, _nrt=False, **_NO_WRAPPERS)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .lifecycle import OrderState
 from .schema import JournalKind, Liquidity
 from .units import PRICE_ONE, SECOND, decimal_cash, decimal_qty
 
@@ -72,7 +73,7 @@ def _shown(name: str, value: Any) -> str:
     if value is None:
         return "-"
     if name in ("fees", "pnl", "final_value", "max_drawdown"):
-        return f"${decimal_cash(value)}"
+        return f"{'-' if value < 0 else ''}${decimal_cash(abs(value))}"
     if name == "contracts":
         return decimal_qty(value)
     if name in ("return", "fill_ratio", "maker_share", "time_in_market"):
@@ -81,8 +82,6 @@ def _shown(name: str, value: Any) -> str:
 
 
 def _accepted(result: Result) -> np.ndarray:
-    from .lifecycle import OrderState
-
     return result.orders.column("state") != OrderState.REJECTED
 
 

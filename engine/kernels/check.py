@@ -60,10 +60,10 @@ def find_fault(tape, ticks, bases, words):
     tape: TAPE_DTYPE rows. ticks: int64, the tick of each market. bases: int64, where the words of
     each market begin. words: int64 zeros, `market_words` for each market.
     """
-    for market in range(len(ticks)):
-        words[bases[market] + _TICK] = ticks[market]
-        words[bases[market] + _TOP] = PRICE_ONE // ticks[market]
-        words[bases[market] + _RECIPROCAL] = -(-(1 << 32) // ticks[market])
+    for each in range(len(ticks)):
+        words[bases[each] + _TICK] = ticks[each]
+        words[bases[each] + _TOP] = PRICE_ONE // ticks[each]
+        words[bases[each] + _RECIPROCAL] = -(-(1 << 32) // ticks[each])
     last = np.int64(0)
     for i in range(len(tape)):
         ts = tape[i]["ts"]
