@@ -126,10 +126,7 @@ def _orders(word: list[int], base: int, side: int) -> list[tuple[int, ...]]:
         at = word[base + layout.ORDERS] + layout.ORDER_WORDS * slot
         price = word[at + layout.RANK] * tick
         price = 10_000 - price if side else price
-        orders.append(
-            (word[at + layout.NUMBER], side, price)
-            + tuple(word[at + name] for name in (layout.TOTAL, layout.LEFT, layout.AHEAD,
-                                                 layout.EXPIRES, layout.FLAGS, layout.TIF))
-        )  # fmt: skip
+        terms = (layout.TOTAL, layout.LEFT, layout.AHEAD, layout.EXPIRES, layout.FLAGS, layout.TIF)
+        orders.append((word[at + layout.NUMBER], side, price, *(word[at + term] for term in terms)))
         slot = word[at + layout.NEXT]
     return orders
