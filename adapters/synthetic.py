@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.compiled import compiled
+from ..engine.compiled import entry, inner
 from ..engine.schema import TAPE_DTYPE, MarketStatus, Side, TapeFlag, TapeKind
 from ..engine.session import Session, Tape
 from ..engine.specs import Market
@@ -289,7 +289,7 @@ _TABLES = _tables()
 _CURVE_TABLE = _curve()
 
 
-@compiled
+@inner
 def _draw(words: np.ndarray) -> int:
     """Return 32 random bits: Marsaglia's multiply-with-carry; no product leaves int64."""
     low, high = words[_RANDOM] & 0xFFFFFFFF, words[_RANDOM] >> 32
@@ -297,25 +297,25 @@ def _draw(words: np.ndarray) -> int:
     return low ^ high
 
 
-@compiled
+@inner
 def _below(words: np.ndarray, bound: int) -> int:
     """Return a random integer in 0..bound-1; bound below 2**31."""
     return (_draw(words) * bound) >> 32
 
 
-@compiled
+@inner
 def _normal(words: np.ndarray) -> int:
     """Return a nearly normal integer of mean 0 and deviation _NORMAL: four uniforms added."""
     first, second = _draw(words), _draw(words)
     return (first & 0xFFFF) + (first >> 16) + (second & 0xFFFF) + (second >> 16) - 131_070
 
 
-@compiled
+@inner
 def _sample(words: np.ndarray, table: int) -> int:
     return words[table + (_draw(words) >> 24)]
 
 
-@compiled
+@entry
 def _fill_path(words: np.ndarray, path: np.ndarray, curve: np.ndarray) -> int:
     """Write the probability, as a price, for each step; return the payout it ends at.
 
@@ -343,7 +343,7 @@ def _fill_path(words: np.ndarray, path: np.ndarray, curve: np.ndarray) -> int:
     return path[steps - 1]
 
 
-@compiled
+@inner
 def _write(rows: np.ndarray, words: np.ndarray, kind: int, side: int, price: int, qty: int) -> int:
     """Append one row and return its index; its ts is in units of the clock until the end."""
     row = words[_ROW]
@@ -357,7 +357,7 @@ def _write(rows: np.ndarray, words: np.ndarray, kind: int, side: int, price: int
     return row
 
 
-@compiled
+@inner
 def _find_best(words: np.ndarray, side: int) -> None:
     """Move a side's best past levels that are empty now."""
     if side == _BUY:
@@ -372,7 +372,7 @@ def _find_best(words: np.ndarray, side: int) -> None:
         words[_ASK] = level
 
 
-@compiled
+@inner
 def _add(words: np.ndarray, side: int, level: int, size: int) -> None:
     """Put a new order at the back of a level's queue. There must be room for it."""
     order = words[_LIST + words[_LIVE]]
@@ -392,7 +392,7 @@ def _add(words: np.ndarray, side: int, level: int, size: int) -> None:
         words[_ASK] = min(words[_ASK], level)
 
 
-@compiled
+@inner
 def _ahead(words: np.ndarray, order: int) -> int:
     """Return the quantity that stands before an order in its level."""
     total = 0
@@ -403,7 +403,7 @@ def _ahead(words: np.ndarray, order: int) -> int:
     return total
 
 
-@compiled
+@inner
 def _remove(words: np.ndarray, order: int) -> None:
     """Take an order out of its queue, the level and the list of live orders."""
     level, after, before = words[_AT + order], words[_NEXT + order], words[_BEFORE + order]
@@ -423,7 +423,7 @@ def _remove(words: np.ndarray, order: int) -> None:
     _find_best(words, words[_SIDE + order])
 
 
-@compiled
+@inner
 def _quote(words: np.ndarray, side: int) -> int:
     """Return the level of a new quote of a side, 0 if the side has no room now."""
     tick, last = words[_TICK], words[_LAST]
@@ -441,7 +441,7 @@ def _quote(words: np.ndarray, side: int) -> int:
     return level if side == _BUY or level == 0 else last - level
 
 
-@compiled
+@inner
 def _size(words: np.ndarray) -> int:
     """Return the size of a new order, 0.01 contract: one in twelve is not whole."""
     size = _sample(words, _ORDER_SIZE)
@@ -450,7 +450,7 @@ def _size(words: np.ndarray) -> int:
     return size
 
 
-@compiled
+@inner
 def _pick(words: np.ndarray) -> int:
     """Return a live order to be canceled or moved: of three, the nearest to the touch."""
     chosen, nearest = -1, words[_LAST] + 1
@@ -463,7 +463,7 @@ def _pick(words: np.ndarray) -> int:
     return chosen
 
 
-@compiled
+@inner
 def _stale(words: np.ndarray) -> int:
     """Return the oldest order at a best price that the probability has passed, -1 if none."""
     if words[_BID] * words[_TICK] >= words[_FAIR] + _SLACK and words[_BID] > 0:
@@ -473,7 +473,7 @@ def _stale(words: np.ndarray) -> int:
     return -1
 
 
-@compiled
+@inner
 def _cancel(rows: np.ndarray, words: np.ndarray, order: int) -> None:
     """Write and apply the cancel of one order."""
     price = words[_AT + order] * words[_TICK]
@@ -482,7 +482,7 @@ def _cancel(rows: np.ndarray, words: np.ndarray, order: int) -> None:
     _remove(words, order)
 
 
-@compiled
+@inner
 def _enter(rows: np.ndarray, words: np.ndarray) -> bool:
     """Write and apply a new order on either side; return whether there was room."""
     if words[_LIVE] >= _CAPACITY:
@@ -498,7 +498,7 @@ def _enter(rows: np.ndarray, words: np.ndarray) -> bool:
     return True
 
 
-@compiled
+@inner
 def _enter_at(
     rows: np.ndarray, words: np.ndarray, side: int, level: int, size: int, flags: int
 ) -> None:
@@ -508,7 +508,7 @@ def _enter_at(
     _add(words, side, level, size)
 
 
-@compiled
+@inner
 def _reprice(rows: np.ndarray, words: np.ndarray, order: int) -> None:
     """Cancel an order and quote it elsewhere in the same burst, two times in three unchanged."""
     side, level, size = words[_SIDE + order], words[_AT + order], words[_SIZE + order]
@@ -524,7 +524,7 @@ def _reprice(rows: np.ndarray, words: np.ndarray, order: int) -> None:
     _enter_at(rows, words, side, moved, size, _REPRICE)
 
 
-@compiled
+@inner
 def _sweep(rows: np.ndarray, words: np.ndarray, side: int) -> None:
     """Let a taker walk one side's queues: one trade, one decrease for each order it meets."""
     left = _sample(words, _TAKER_SIZE)
@@ -552,7 +552,7 @@ def _sweep(rows: np.ndarray, words: np.ndarray, side: int) -> None:
             words[_QTY + level] -= qty
 
 
-@compiled
+@inner
 def _burst(rows: np.ndarray, words: np.ndarray) -> None:
     """Write one burst: an order, a cancel, a change of price, or a taker's sweep."""
     room = words[_END] - words[_ROW]
@@ -576,7 +576,7 @@ def _burst(rows: np.ndarray, words: np.ndarray) -> None:
         _enter(rows, words)
 
 
-@compiled
+@inner
 def _open_market(rows: np.ndarray, words: np.ndarray) -> None:
     """Write the head: grid, status, and a snapshot of the book that stands at the open."""
     while words[_LIVE] < words[_ORDERS]:
@@ -594,7 +594,7 @@ def _open_market(rows: np.ndarray, words: np.ndarray) -> None:
             _write(rows, words, _LEVEL, side, level * words[_TICK], words[_QTY + level])
 
 
-@compiled
+@entry
 def _generate(rows: np.ndarray, words: np.ndarray, path: np.ndarray, curve: np.ndarray) -> int:
     """Write all rows but their times; return the payout of one YES contract."""
     payout = _fill_path(words, path, curve)
@@ -616,7 +616,7 @@ def _generate(rows: np.ndarray, words: np.ndarray, path: np.ndarray, curve: np.n
     return payout
 
 
-@compiled
+@entry
 def _set_clock(rows: np.ndarray, words: np.ndarray, start: int, close: int) -> None:
     """Stretch the rows' times to the market's life, in µs, and let the feed deliver them."""
     body = words[_END]

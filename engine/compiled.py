@@ -107,10 +107,22 @@ def _jit(function: Function, *signature: Any, **options: bool) -> Function:
     numba.config.CACHE_DIR = _FOLDER
     try:
         jit = numba.njit(*signature, cache=True, nogil=True, error_model="numpy", **options)
-        jitted: Function = jit(function)
-        return jitted
+        kernel = jit(function)
     finally:
         numba.config.CACHE_DIR = previous
+    if not JIT_DISABLED:
+        _ignore_literals(kernel)
+    return kernel  # type: ignore[no-any-return]
+
+
+def _ignore_literals(kernel: Any) -> None:
+    """Compile a kernel once for all constants: numba would compile it for each anew."""
+    template = kernel.get_call_template
+
+    def get_call_template(arguments: Any, keywords: Any) -> Any:
+        return template(tuple(map(types.unliteral, arguments)), keywords)
+
+    kernel.get_call_template = get_call_template
 
 
 def is_compiled(function: object) -> bool:
