@@ -21,10 +21,12 @@ class MarketMaker(NamedTuple):
         if not book.is_trusted or book.status != MarketStatus.OPEN:
             return
         wanted = prices(self, book.best_bid, book.best_ask, position)
+        quoted = set()
         for order in sim.orders.open(market):
-            if order.price != wanted[order.side]:
+            if order.price == wanted[order.side]:
+                quoted.add(order.side)
+            else:
                 sim.cancel(order.id)
-        quoted = {order.side for order in sim.orders.open(market)}
         for side, room in zip(Side, (self.limit - position, self.limit + position), strict=True):
             if wanted[side] and room > 0 and side not in quoted:
                 sim.submit(market, side, wanted[side], min(self.size, room))
@@ -34,7 +36,6 @@ class MarketMaker(NamedTuple):
             self.on_book(sim, position.market)
 
 
-@compiled
 def prices(maker: MarketMaker, bid: int, ask: int, position: int) -> tuple[int, int]:
     """Return where to bid and to ask, 0 for no quote; neither trades at once."""
     if bid == 0 or ask == 10_000:
@@ -45,6 +46,9 @@ def prices(maker: MarketMaker, bid: int, ask: int, position: int) -> tuple[int, 
     return max(low, 0), high if high < 10_000 else 0
 
 
+prices_compiled = compiled(prices)
+
+
 @strategy(**MarketMaker()._asdict())
 def market_maker(sim: Any, words: Any) -> None:
     maker = MarketMaker(words[0], words[1], words[2], words[3], words[4])
@@ -52,7 +56,8 @@ def market_maker(sim: Any, words: Any) -> None:
         if not verbs.is_open(sim, market):
             continue
         position = verbs.position(sim, market)
-        wanted = prices(maker, verbs.best(sim, market, 0), verbs.best(sim, market, 1), position)
+        bid, ask = verbs.best(sim, market, 0), verbs.best(sim, market, 1)
+        wanted = prices_compiled(maker, bid, ask, position)
         for side in range(2):
             if verbs.best_order_price(sim, market, side) not in (0, wanted[side]):
                 verbs.cancel(sim, market, verbs.best_order(sim, market, side))
