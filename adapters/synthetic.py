@@ -230,8 +230,8 @@ def _market_rows(
 def _table(*points: tuple[float, float], scale: int) -> list[int]:
     """Return an inverse distribution: geometric between (share, value) points, times `scale`."""
     entries = []
-    for entry in range(_TABLE):
-        share = (entry + 0.5) / _TABLE
+    for place in range(_TABLE):
+        share = (place + 0.5) / _TABLE
         upper = next(i for i, (bound, _) in enumerate(points) if share <= bound)
         (low, first), (high, last) = points[upper - 1], points[upper]
         entries.append(round(scale * first * (last / first) ** ((share - low) / (high - low))))
