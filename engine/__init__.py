@@ -37,7 +37,7 @@ from .schema import (
     TimeInForce,
 )
 from .session import Session, Tape
-from .simulation import Simulation
+from .simulation import Simulation, next_change
 from .specs import (
     CONSERVATIVE,
     FEE_SCHEDULES,

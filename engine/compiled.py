@@ -112,7 +112,7 @@ def _jit(function: Function, *signature: Any, **options: bool) -> Function:
         numba.config.CACHE_DIR = previous
     if not JIT_DISABLED:
         _ignore_literals(kernel)
-    return kernel  # type: ignore[no-any-return]
+    return kernel
 
 
 def _ignore_literals(kernel: Any) -> None:

@@ -7,6 +7,7 @@ import copy
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
+import attrs
 import numpy as np
 
 from . import events
@@ -41,6 +42,18 @@ Cause = tuple[int, int, int]
 """(CauseKind, market index, row within the market) that a command names as its cause."""
 STARTED: Cause = (CauseKind.START, NO_MARKET, 0)
 TIMED: Cause = (CauseKind.TIMER, NO_MARKET, 0)
+
+
+@attrs.frozen
+class NextChange:
+    """See `next_change`."""
+
+    market: str | int
+
+
+def next_change(market: str | int = 0) -> NextChange:
+    """Return, for `Simulation.advance`, the next change of a market's book."""
+    return NextChange(market)
 
 
 class Projection(Protocol):
@@ -235,38 +248,36 @@ class Simulation:
 
     def advance(
         self,
-        until: int | None = None,
+        until: int | NextChange | None = None,
         *,
         events: int | None = None,
         stop: int | None = None,
-    ) -> None:
-        """Fold the tape up to a time, or by a number of rows (rounded up to the end of a burst).
+    ) -> bool:
+        """Fold the tape up to a time, a change of a book, or a number of rows.
 
-        until: ns; all rows with ts <= until, and the clock stands there. events: how many rows.
-        stop: up to which row. Without any, to the end of the tape. Python projections are served.
-        """
-        if events is not None:
-            stop = self.events + events
-        limit = NO_TIME if until is None else until
-        self.bus.memory[layout.WATCH] = 0
-        self.bus.advance(limit, NO_STOP if stop is None else stop)
-        self.cause = self.last_burst() if until is None else TIMED
-        self.serve()
-
-    def next_change(self, market: str | int = 0) -> bool:
-        """Fold the tape up to the end of the next burst that changes a market's book.
-
-        Returns whether there was one before the tape ended.
+        until: ns; all rows with ts <= until are folded, and the clock stands there; or
+        next_change(market): the end of the next burst that changes the market's book. events: how
+        many rows, stop: up to which row; both are rounded up to the end of a burst. Without any, to
+        the end of the tape. Returns whether that point was reached before the tape ended.
         """
         memory = self.bus.memory
-        memory[layout.WATCH] = programs.BOOK_CHANGES
-        memory[layout.WATCH_MARKET] = self._market(market)
-        changed = self.bus.advance() == loop.WATCHED
-        memory[layout.WATCH] = 0
-        memory[layout.WATCH_MARKET] = -1
-        self.cause = self.last_burst()
+        limit, watch, market = NO_TIME, 0, -1
+        if isinstance(until, NextChange):
+            watch, market = programs.BOOK_CHANGES, self._market(until.market)
+        elif until is not None:
+            limit = until
+        if events is not None:
+            stop = self.events + events
+        memory[layout.WATCH], memory[layout.WATCH_MARKET] = watch, market
+        status = self.bus.advance(limit, NO_STOP if stop is None else stop)
+        memory[layout.WATCH], memory[layout.WATCH_MARKET] = 0, -1
+        self.cause = self.last_burst() if limit == NO_TIME else TIMED
         self.serve()
-        return changed
+        if watch:
+            return status == loop.WATCHED
+        return self.events < len(self.session.tape) or (
+            self.now >= limit if stop is None else self.events >= stop
+        )
 
     def subscribe(self, projection: Projection) -> None:
         """Hand every event of the kinds that a Python projection names to its `apply`, in order.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import attrs
 
@@ -102,7 +103,11 @@ class Latency:
 
 @attrs.frozen
 class Queue:
-    """Where a resting order stands in its level. Only the conservative model is built so far."""
+    """Where a resting order stands in its level. Only `Queue.conservative` is built so far; a run
+    with `Queue.rebuilt` raises UnsupportedError."""
+
+    conservative: ClassVar[Queue]
+    rebuilt: ClassVar[Queue]
 
     name: str = "conservative"
 
@@ -120,3 +125,5 @@ ZERO_LATENCY = Latency()
 """Commands and answers arrive at once."""
 CONSERVATIVE = Queue()
 """Back of the queue on arrival; only trades advance it, cancels come from behind first."""
+Queue.conservative = CONSERVATIVE
+Queue.rebuilt = Queue("rebuilt")
