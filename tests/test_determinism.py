@@ -167,6 +167,28 @@ def test_fork_in_the_middle(result, session, part) -> None:
     assert tail.bus.state_bytes() == result.simulation.bus.state_bytes()
 
 
+def test_forks_leave_no_trace(session) -> None:
+    """A strategy may fork the run at every call and play on in the copies: its own run, the journal
+    in pieces and all, is the same."""
+    sims: list[Simulation] = []
+
+    class Forking(Quoting):
+        def on_book(self, sim: Simulation, market: str) -> None:
+            if len(sims) < 300:
+                sims.append(sim.fork())
+                sims[-1].cancel_all()
+                sims[-1].advance(events=40)
+            super().on_book(sim, market)
+
+    forked = Backtest(session, Forking()).run()
+    assert_same(forked, Backtest(session, Quoting()).run())
+    twin = sims[150].fork()
+    assert_same(sims[150], twin)
+    for sim in (sims[150], twin):
+        drive(sim, Taker(), 1000)
+    assert_same(sims[150], twin)
+
+
 @pytest.mark.parametrize("capacity", [4, 64])
 @pytest.mark.parametrize("strategy", [Quoting(), compiled_maker], ids=["Python", "compiled"])
 def test_buffers_do_not_matter(session, strategy, capacity, monkeypatch) -> None:

@@ -22,6 +22,7 @@ from foldbook.engine import (
     Tape,
     cents,
     events,
+    next_change,
     strategy,
     verbs,
 )
@@ -239,6 +240,25 @@ def test_timers_are_called_at_their_times() -> None:
     expected += [(30 * ms + 1, 9), (70 * ms, 13)]
     after = [(T0 + ts, T0 + ts, rows) for ts, rows in expected]
     assert seen == after
+
+
+def test_next_change_stops_where_on_book_is_called() -> None:
+    """Stepping from change to change of one market sees what a strategy's on_book sees."""
+    session = synthetic.session(seed=6, events=900, minutes=1, markets=2)
+    calls: list[tuple[int, int, Any]] = []
+
+    class Watches:
+        def on_book(self, sim: Simulation, market: str) -> None:
+            if market == session.markets[1].ticker:
+                calls.append((sim.now, sim.events, sim.cause))
+
+    Backtest(session, Watches()).run()
+    sim = Simulation(session)
+    stops = []
+    while sim.advance(next_change(session.markets[1].ticker)):
+        stops.append((sim.now, sim.events, sim.cause))
+    assert stops == calls and len(stops) > 300
+    assert sim.events == len(session.tape)
 
 
 def test_a_strategy_is_handed_the_seed() -> None:
