@@ -1,4 +1,7 @@
-"""A two-sided market maker with inventory skew: one rule, with hooks, called, and compiled."""
+"""A two-sided market maker with inventory skew: one rule, with hooks, called, and compiled.
+
+Python and compiled code send the same orders, so their journals have one digest.
+"""
 
 from typing import Any, NamedTuple
 
@@ -68,6 +71,7 @@ def market_maker(sim: Any, words: Any) -> None:
 
 if __name__ == "__main__":
     session = synthetic.session(seed=7)
-    print("on each change: ", Backtest(session, MarketMaker()).run())
-    print("every 100 ms:   ", Backtest(session, MarketMaker().decide, every="100ms").run())
-    print("and compiled:   ", Backtest(session, market_maker, every="100ms").run())
+    print("on each change:", Backtest(session, MarketMaker()).run())
+    print("and compiled:  ", Backtest(session, market_maker).run())
+    print("every 100 ms:  ", Backtest(session, MarketMaker().decide, every="100ms").run())
+    print("and compiled:  ", Backtest(session, market_maker, every="100ms").run())
