@@ -10,15 +10,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from compiled_run import CompiledRun
 from processes import interpreted, printed
+from reference.simulation import ReferenceSimulation
 from strategies import Maker, Quoting, Taker, compiled_maker, compiled_taker
+from workloads import drive as drive_workload
+from workloads import make
 
 from foldbook.adapters import synthetic
-from foldbook.engine import Backtest, Mark, Result, Session, Simulation, Tape, dollars
+from foldbook.engine import Backtest, Config, Mark, Result, Session, Simulation, Tape, dollars
 from foldbook.engine import bus as bus_module
 from foldbook.engine import player as player_module
 from foldbook.engine.compiled import JIT_DISABLED
 from foldbook.engine.kernels import loop
+from foldbook.engine.projections.orders import market_and_number
 from foldbook.engine.schema import JournalKind
 from foldbook.engine.units import MILLISECOND
 
@@ -136,6 +141,40 @@ def test_replay_and_rebuild(result) -> None:
     assert replayed.digest == result.digest
     assert_same(replayed, result)
     assert_same(result.rebuild(), result)
+
+
+@pytest.mark.slow
+def test_random_workloads_are_replayed(seeds) -> None:
+    """Whatever was sent, at whatever moment: the requests sent again derive the same journal and
+    state; and the table of orders has each order as the reference knows it."""
+    for seed in seeds[:60]:
+        workload = make(seed)
+        run, reference = CompiledRun(workload), workload.reference()
+        drive_workload(run, workload)
+        drive_workload(reference, workload)
+        journal, bus = run.bus.journal(), run.bus
+        config = Config(cash=workload.cash, seed=seed, fees=workload.fees, mark=workload.mark)
+        header = config.header() | {"events": len(workload.rows)}
+        result = Result.from_journal(bus.session, journal.rows, journal.places, header)
+        replayed = result.replay()
+        assert replayed.journal.first_difference(journal) is None, f"seed {seed}: replayed"
+        assert replayed.simulation.bus.state_bytes() == bus.state_bytes(), f"seed {seed}"
+        assert orders_of(result) == orders_known(reference), f"seed {seed}: orders"
+
+
+def orders_of(result: Result) -> list[tuple[int, ...]]:
+    """Return (market, number, side, price, qty, filled, left) of each order from the table."""
+    records = [(*market_and_number(order.id), *order[3:8]) for order in result.orders]
+    return sorted(tuple(map(int, record)) for record in records)
+
+
+def orders_known(reference: ReferenceSimulation) -> list[tuple[int, ...]]:
+    """Return the same from the reference."""
+    return sorted(
+        (market.index, each.number, int(each.side), each.price, each.qty, each.filled, each.left)
+        for market in reference.markets
+        for each in market.issued
+    )
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.85])
