@@ -3,6 +3,8 @@
 The public names; see the modules for what each of them promises.
 """
 
+from types import ModuleType as _Module
+
 from . import events
 from .backtest import Backtest
 from .errors import (
@@ -54,4 +56,8 @@ from .specs import (
 )
 from .units import cents, contracts, dollars, duration, price
 
-__all__ = [name for name in dir() if not name.startswith("_")]
+__all__ = [
+    name
+    for name, value in list(globals().items())
+    if not name.startswith("_") and (not isinstance(value, _Module) or value in (events, verbs))
+]

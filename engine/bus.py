@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .compiled import compiled
+from .compiled import WORDS, compiled, prepare
 from .errors import CapacityError, JournalError, StrategyError
 from .journal import Journal
 from .kernels import layout, loop, matching, programs
@@ -126,6 +126,7 @@ class Bus:
         Raises CapacityError or StrategyError for what the strategy did wrong.
         """
         session = self.session
+        prepare(decide, programs.RUN, WORDS)
         plan = programs.Plan(
             session.start, every, session.end, self.slack, 1 if self.projections else 0
         )

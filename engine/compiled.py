@@ -14,17 +14,22 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import numba
 import numpy as np
 from numba import types
 
+from .errors import StrategyError
 from .schema import JOURNAL_DTYPE, TAPE_DTYPE
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 JIT_DISABLED = bool(numba.config.DISABLE_JIT)
+
+
+_ENGINE = Path(__file__).parent
 
 
 def _read_only(dtype: np.dtype) -> np.ndarray:
@@ -40,10 +45,11 @@ JOURNAL_ROWS = numba.typeof(np.zeros(0, JOURNAL_DTYPE))
 
 
 def _cache_folder() -> str:
-    hasher = hashlib.sha256(f"{numba.__version__} {np.__version__} {sys.version}".encode())
-    root = Path(__file__).parent
-    for path in sorted(root.rglob("*.py")):
-        hasher.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    hasher = hashlib.sha256(
+        f"{numba.__version__} {np.__version__} {sys.version} {numba.config.BOUNDSCHECK}".encode()
+    )
+    for path in sorted(_ENGINE.rglob("*.py")):
+        hasher.update(str(path.relative_to(_ENGINE)).encode() + b"\0" + path.read_bytes())
     base = os.environ.get("FOLDBOOK_CACHE") or os.environ.get("XDG_CACHE_HOME")
     return str(Path(base or Path.home() / ".cache") / "foldbook" / hasher.hexdigest()[:16])
 
@@ -53,8 +59,47 @@ _NO_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def compiled(function: Function) -> Function:
-    """Compile any function on first call, release the GIL in it, and keep the result on disk."""
-    return _jit(function)
+    """Compile any function on first call, release the GIL in it, and keep the result on disk.
+
+    One that reaches into other modules of the user's is compiled in every process instead, since
+    numba's cache would not notice an edit there; so is one without a source file.
+    """
+    return _jit(function, cache=_is_self_contained(function))
+
+
+def _is_self_contained(function: Callable[..., Any]) -> bool:
+    """Whether the source file of a function, and the engine, hold all code that it runs."""
+    code = function.__code__
+    if not Path(code.co_filename).is_file():
+        return False
+    reached = [function.__globals__.get(name) for name in code.co_names]
+    reached += [cell.cell_contents for cell in function.__closure__ or ()]
+    return all(_is_known(thing, code.co_filename) for thing in reached)
+
+
+def _is_known(thing: object, filename: str) -> bool:
+    if isinstance(thing, ModuleType):
+        return thing.__name__.startswith(("foldbook.engine", "math", "numpy"))
+    inside = getattr(thing, "py_func", None)
+    if inside is None:
+        return True
+    path = inside.__code__.co_filename
+    return path == filename or Path(path).is_relative_to(_ENGINE)
+
+
+def prepare(function: Any, *arguments: Any) -> None:
+    """Compile a user's function for these argument types now.
+
+    Raises StrategyError with the compiler's reason if it is not numba-compatible.
+    """
+    if JIT_DISABLED:
+        return
+    try:
+        function.compile(arguments)
+    except numba.core.errors.NumbaError as error:
+        reason = " ".join(str(error).split())
+        name = function.py_func.__name__
+        raise StrategyError(f"{name} does not compile: {reason[-300:]}") from error
 
 
 def entry(function: Function) -> Function:
@@ -102,11 +147,11 @@ def compiled_as(signature: Any) -> Callable[[Function], Function]:
     return decorate
 
 
-def _jit(function: Function, *signature: Any, **options: bool) -> Function:
+def _jit(function: Function, *signature: Any, cache: bool = True, **options: bool) -> Function:
     previous = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = _FOLDER
     try:
-        jit = numba.njit(*signature, cache=True, nogil=True, error_model="numpy", **options)
+        jit = numba.njit(*signature, cache=cache, nogil=True, error_model="numpy", **options)
         kernel = jit(function)
     finally:
         numba.config.CACHE_DIR = previous

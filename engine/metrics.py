@@ -9,12 +9,10 @@ import numpy as np
 
 from .lifecycle import OrderState
 from .schema import JournalKind, Liquidity
-from .units import PRICE_ONE, SECOND, decimal_cash, decimal_qty
+from .units import PRICE_ONE, decimal_cash, decimal_qty
 
 if TYPE_CHECKING:
     from .result import Result
-
-_YEAR = 365.25 * 86_400 * SECOND
 
 
 def metrics(result: Result) -> dict[str, Any]:
@@ -22,9 +20,9 @@ def metrics(result: Result) -> dict[str, Any]:
 
     Money ($0.000001) and quantities (0.01 contract) as integers; ratios as floats, None where they
     do not exist. return: P&L by starting cash. sharpe: mean over deviation of the changes of
-    `equity`, per year of 365.25 days, risk-free rate 0. fill_ratio: filled by accepted quantity.
-    maker_share: of filled quantity. turnover: cost of all fills by starting cash. time_in_market:
-    share of the session in which any position was held.
+    `equity`, times the root of their number: of the session as it is, not per year. fill_ratio:
+    filled by accepted quantity. maker_share: of filled quantity. turnover: cost of all fills by
+    starting cash. time_in_market: share of the session in which any position was held.
     """
     rows = result.journal.rows
     fills = rows[rows["kind"] == JournalKind.FILL]
@@ -46,9 +44,7 @@ def metrics(result: Result) -> dict[str, Any]:
         "final_value": final,
         "max_drawdown": result.simulation.reward.max_drawdown,
         "return": _ratio(pnl, cash),
-        "sharpe": _sharpe(
-            result.equity.column("value")[1:], result.session.end - result.session.start, cash
-        ),
+        "sharpe": _sharpe(result.equity.column("value")),
         "fill_ratio": _ratio(filled, accepted),
         "maker_share": _ratio(int(qty[fills["liquidity"] == Liquidity.MAKER].sum()), filled),
         "turnover": _ratio(int((leg.astype(np.int64) * qty).sum()), cash),
@@ -89,12 +85,11 @@ def _ratio(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _sharpe(values: np.ndarray, span: int, cash: int) -> float | None:
-    changes = np.diff(np.concatenate([[cash], values])) / cash if cash else np.zeros(0)
-    if len(changes) < 2 or span <= 0 or not changes.std():
+def _sharpe(values: np.ndarray) -> float | None:
+    changes = np.diff(values)
+    if not changes.any():
         return None
-    periods = _YEAR / (span / len(changes))
-    return float(changes.mean() / changes.std(ddof=1) * math.sqrt(periods))
+    return float(changes.mean() / changes.std(ddof=1) * math.sqrt(len(changes)))
 
 
 def _time_in_market(result: Result) -> float | None:

@@ -203,7 +203,7 @@ class _Player:
             self._deliver_journal()
         if self.on_book and seen & BOOK_CHANGES:
             market = int(rows[cursor - 1]["market"])
-            sim.cause = (CauseKind.TAPE, market, memory[bus.base(market) + ROWS] - 1)
+            sim.cause = (int(CauseKind.TAPE), market, memory[bus.base(market) + ROWS] - 1)
             self.on_book(sim, sim.tickers[market])
             if self.journal_hooks:
                 self._deliver_journal()
@@ -220,5 +220,5 @@ class _Player:
             row = bus.row(number)
             hook = self.journal_hooks.get(int(row["kind"]))
             if hook is not None:
-                sim.cause = (CauseKind.JOURNAL, int(row["market"]), int(row["row"]))
+                sim.cause = (int(CauseKind.JOURNAL), int(row["market"]), int(row["row"]))
                 hook(sim, events.from_row(row, sim.tickers))

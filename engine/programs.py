@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .compiled import compiled
+from .compiled import JOURNAL_ROWS, TAPE_ROWS, WORDS, compiled, prepare, types
 from .kernels.programs import TAPE_SOURCE
 
 
@@ -18,7 +18,7 @@ class CompiledProjection:
     on_tape(words, rows, i) folds row i of the tape, on_journal(words, rows, i) row i of a stretch
     of the journal (TAPE_DTYPE and JOURNAL_DTYPE); either may be left out. Both must be plain
     functions (they are compiled here) that write to nothing but `words`, int64 of the declared
-    length, zero at the start.
+    length, zero at the start. Raises StrategyError if one is not numba-compatible.
     """
 
     __slots__ = ("fields", "fold", "name", "words")
@@ -34,7 +34,10 @@ class CompiledProjection:
         self.name = name
         self.fields = tuple(fields) if not isinstance(fields, int) else ()
         self.words = fields if isinstance(fields, int) else len(self.fields)
-        self.fold = _folding(compiled(on_tape or _ignore), compiled(on_journal or _ignore))
+        fold_tape, fold_journal = compiled(on_tape or _ignore), compiled(on_journal or _ignore)
+        prepare(fold_tape, WORDS, TAPE_ROWS, types.int64)
+        prepare(fold_journal, WORDS, JOURNAL_ROWS, types.int64)
+        self.fold = _folding(fold_tape, fold_journal)
 
 
 def _ignore(words: np.ndarray, rows: np.ndarray, i: int) -> None:

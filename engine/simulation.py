@@ -39,9 +39,10 @@ from .specs import CONSERVATIVE, ZERO_LATENCY, FeeSchedule, Latency, Queue, sche
 from .units import dollars
 
 Cause = tuple[int, int, int]
-"""(CauseKind, market index, row within the market) that a command names as its cause."""
-STARTED: Cause = (CauseKind.START, NO_MARKET, 0)
-TIMED: Cause = (CauseKind.TIMER, NO_MARKET, 0)
+"""(CauseKind, market index, row within the market) that a command names as its cause. Plain ints:
+numba takes a slow way with enums."""
+STARTED: Cause = (int(CauseKind.START), NO_MARKET, 0)
+TIMED: Cause = (int(CauseKind.TIMER), NO_MARKET, 0)
 
 
 @attrs.frozen
@@ -62,7 +63,9 @@ class Projection(Protocol):
     kinds: structs of `events`, such as (Trade, Fill).
     """
 
-    kinds: Collection[type]
+    @property
+    def kinds(self) -> Collection[type]:
+        """The structs whose events it wants."""
 
     def apply(self, event: events.Event) -> None:
         """Fold one event."""
@@ -318,7 +321,7 @@ class Simulation:
         if cursor == 0:
             return STARTED
         market = int(self.session.tape.rows[cursor - 1]["market"])
-        return CauseKind.TAPE, market, self.bus.memory[self.bus.base(market) + ROWS] - 1
+        return int(CauseKind.TAPE), market, self.bus.memory[self.bus.base(market) + ROWS] - 1
 
     def serve(self) -> None:
         """Fold into the Python projections what they have not seen, in the order of the bus."""
