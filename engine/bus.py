@@ -14,7 +14,7 @@ from .compiled import WORDS, compiled, prepare
 from .errors import CapacityError, JournalError, StrategyError
 from .journal import Journal
 from .kernels import layout, loop, matching, programs
-from .kernels.layout import CURSOR, JOURNAL_BASE, JOURNAL_COUNT, USER_WORDS, Run
+from .kernels.layout import CURSOR, JOURNAL_BASE, JOURNAL_COUNT, NOW, USER_WORDS, Run
 from .kernels.matching import Command
 from .programs import CompiledProjection
 from .schema import JOURNAL_DTYPE, NO_TIME, Mark
@@ -42,6 +42,8 @@ class Bus:
         order_capacity: int,
         projections: Sequence[CompiledProjection] = (),
     ):
+        if order_capacity < 1:
+            raise ValueError(f"order_capacity: {order_capacity}; expected at least 1")
         self.session = session
         self.projections = tuple(projections)
         user_words = programs.FIRST_WORD + sum(one.words for one in self.projections)
@@ -85,6 +87,14 @@ class Bus:
             status: int = loop.advance(self.run, self.session.tape.rows, limit, stop, slack)
             if status != loop.FULL:
                 return status
+
+    def expire(self, ts: int, number: int) -> None:
+        """Expire orders due at `ts` until the journal has `number` rows: where a replayed request
+        answered an expiry of its own time."""
+        memory = self.memory
+        while memory[JOURNAL_COUNT] < number and memory[layout.DUE] <= ts:
+            self.reserve(self.slack)
+            matching.expire_next(self.run)
 
     def submit(self, command: Command) -> int:
         """Submit an order; return its number. Raises CapacityError if no order slot is free."""
@@ -188,17 +198,21 @@ class Bus:
         used = int(self.memory[JOURNAL_COUNT] - self.memory[JOURNAL_BASE])
         return Journal.joined([*self._sealed, (self.run.rows[:used], self.run.places[:used])])
 
-    def adopt(self, journal: Journal) -> None:
-        """Take over a journal that the state has been rebuilt from. Raises JournalError if rows
-        of it stand behind the last tape row."""
+    def adopt(self, journal: Journal, now: int) -> None:
+        """Take over a journal that the state has been rebuilt from, and the time it ended at.
+
+        Raises JournalError if not all of its rows could be folded.
+        """
         if self.memory[JOURNAL_COUNT] != len(journal):
             raise JournalError(
                 f"journal row {self.memory[JOURNAL_COUNT]}: its place is out of order, "
                 "or behind the rows that the run applied"
             )
-        self._sealed = ((journal.rows, journal.places),)
-        self.memory[JOURNAL_BASE] = len(journal)
-        self._renew(len(self.run.rows))
+        self.memory[NOW] = max(self.memory[NOW], now)
+        self._sealed = ()
+        self.memory[JOURNAL_BASE] = 0
+        self.run = Run(self.state, journal.rows.copy(), journal.places.copy())
+        self._seal(len(journal.rows))
 
     def state_bytes(self) -> bytes:
         """Return the bytes of the state without the words that say how the run is being driven."""
@@ -231,10 +245,13 @@ def _strategy_error(error: int, order_capacity: int) -> Exception:
     if error == layout.ERROR_SLOTS:
         return CapacityError(f"{order_capacity} orders are open already; raise order_capacity")
     if error == layout.ERROR_BUFFER:
-        return CapacityError(
-            f"a compiled strategy sent more than {programs.DECISION_ROOM} commands in one decision"
-        )
-    return StrategyError("a compiled strategy named an order that was never submitted")
+        return CapacityError("a compiled strategy filled the journal buffer in one decision")
+    wrong = {
+        layout.ERROR_ORDER: "an order that was never submitted",
+        layout.ERROR_MARKET: "a market that the session does not have",
+        layout.ERROR_TERMS: "a side, price, tif or flag that cannot be sent",
+    }
+    return StrategyError(f"a compiled strategy named {wrong[error]}")
 
 
 @compiled

@@ -14,7 +14,6 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 import numba
@@ -59,32 +58,13 @@ _NO_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def compiled(function: Function) -> Function:
-    """Compile any function on first call, release the GIL in it, and keep the result on disk.
+    """Compile any function on first call, release the GIL in it; foldbook's own stay on disk.
 
-    One that reaches into other modules of the user's is compiled in every process instead, since
-    numba's cache would not notice an edit there; so is one without a source file.
+    What users bring is compiled in every process: numba's cache would not notice an edit of a
+    constant or a helper that it imports, and old answers look reproducible.
     """
-    return _jit(function, cache=_is_self_contained(function))
-
-
-def _is_self_contained(function: Callable[..., Any]) -> bool:
-    """Whether the source file of a function, and the engine, hold all code that it runs."""
-    code = function.__code__
-    if not Path(code.co_filename).is_file():
-        return False
-    reached = [function.__globals__.get(name) for name in code.co_names]
-    reached += [cell.cell_contents for cell in function.__closure__ or ()]
-    return all(_is_known(thing, code.co_filename) for thing in reached)
-
-
-def _is_known(thing: object, filename: str) -> bool:
-    if isinstance(thing, ModuleType):
-        return thing.__name__.startswith(("foldbook.engine", "math", "numpy"))
-    inside = getattr(thing, "py_func", None)
-    if inside is None:
-        return True
-    path = inside.__code__.co_filename
-    return path == filename or Path(path).is_relative_to(_ENGINE)
+    is_own = function.__module__.startswith("foldbook.") and function.__closure__ is None
+    return _jit(function, cache=is_own)
 
 
 def prepare(function: Any, *arguments: Any) -> None:

@@ -14,7 +14,7 @@ from .errors import FoldbookError
 from .projections.book import BookView
 from .projections.orders import OrdersView
 from .projections.positions import PositionsView
-from .schema import NO_TIME, OrderFlag, Outcome, Reason, Side, TimeInForce
+from .schema import OrderFlag, Outcome, Reason, Side, TimeInForce
 from .units import PRICE_ONE
 
 
@@ -52,8 +52,14 @@ class Gateway(Protocol):
     ) -> int:
         """Submit an order and return its id; a refusal is an event, not an exception."""
 
-    def amend(self, id: int, price: int | None = None, qty: int | None = None) -> None:
-        """Change the price or the total quantity of an order, in the terms of its outcome."""
+    def amend(
+        self,
+        id: int,
+        price: int | None = None,
+        qty: int | None = None,
+        outcome: Outcome = Outcome.YES,
+    ) -> None:
+        """Change the price or the total quantity of an order; the price is one of `outcome`."""
 
     def cancel(self, id: int) -> None:
         """Cancel an order."""
@@ -82,11 +88,6 @@ class Gateway(Protocol):
 def order_flags(post_only: bool, reduce_only: bool) -> int:
     """Return the OrderFlag bits of two switches."""
     return OrderFlag.POST_ONLY * bool(post_only) | OrderFlag.REDUCE_ONLY * bool(reduce_only)
-
-
-def expiry(expires: int | None) -> int:
-    """Return the expiry column of an optional time."""
-    return NO_TIME if expires is None else expires
 
 
 def check_gateway(gateway: Gateway, market: str, *, settle: Callable[[], None]) -> None:

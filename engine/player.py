@@ -57,19 +57,21 @@ def play(
     every: ns between the calls of a function. Raises StrategyError, chained to what the strategy
     raised, if it did.
     """
-    if isinstance(strategy, CompiledStrategy):
-        sim.bus.play(strategy.decide, strategy.words(), every or 0, progress)
-        sim.serve()
-        return
     if every is not None and every <= 0:
         raise ValueError(f"every: {every} ns; expected a positive time")
-    if every is None and not any(hasattr(strategy, hook) for hook in HOOKS):
+    is_compiled = isinstance(strategy, CompiledStrategy)
+    if every is not None and not is_compiled and not callable(strategy):
+        raise StrategyError(f"{strategy!r} is no function, and every= calls one")
+    if every is None and not is_compiled and not any(hasattr(strategy, hook) for hook in HOOKS):
         raise StrategyError(
             f"{strategy!r} has none of the hooks {', '.join(HOOKS)}; a plain function needs every="
         )
     player = _Player(sim, strategy, progress)
+    sim.is_playing = True
     try:
-        if every is not None:
+        if is_compiled:
+            sim.bus.play(strategy.decide, strategy.words(), every or 0, progress)
+        elif every is not None:
             player.play_function(strategy, every)
         else:
             player.play_hooks()
@@ -77,13 +79,16 @@ def play(
         raise
     except Exception as error:  # whatever user code raises is the user's, and is chained
         raise StrategyError(f"strategy raised {_where(error)}") from error
+    finally:
+        sim.is_playing = False
     sim.serve()
 
 
 def _where(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     last = frames[-1]
-    outside = [frame for frame in frames if "/engine/" not in frame.filename.replace("\\", "/")]
+    engine = __file__.removesuffix("player.py")
+    outside = [frame for frame in frames if not frame.filename.startswith(engine)]
     last = outside[-1] if outside else last
     return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
 
@@ -174,6 +179,7 @@ class _Player:
     def _finish(self) -> None:
         sim = self.sim
         sim.cause = sim.last_burst()
+        sim.serve()
         if self.on_end:
             self.on_end(sim)
             self._deliver_journal()

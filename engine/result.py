@@ -15,17 +15,19 @@ from . import metrics as _metrics
 from .errors import JournalError
 from .journal import Journal, requests
 from .kernels import loop
+from .kernels.layout import ORDER_CAPACITY
 from .kernels.matching import Command
 from .lifecycle import OrderState, check_journal
 from .programs import CompiledProjection
 from .projections.orders import order_id
 from .projections.positions import Position
 from .projections.reward import RewardView
-from .schema import Evidence, JournalKind, Liquidity, Mark, Reason, Side
+from .schema import NO_MARKET, Evidence, JournalKind, Liquidity, Mark, Reason, Side
 from .session import Session
 from .simulation import Simulation
 from .specs import CONSERVATIVE, ZERO_LATENCY, FeeSchedule, Latency, Queue
 from .tables import Table
+from .units import PRICE_ONE
 
 
 @attrs.frozen
@@ -150,7 +152,16 @@ class Result:
         """
         config = Config.from_header(header)
         journal = Journal(rows, places)
-        simulation = _rebuilt(session, config, journal, header.get("events"))
+        digest = header.get("session", {}).get("digest", session.digest)
+        if digest != session.digest:
+            raise JournalError(
+                f"journal: it was written over a session with digest {digest}, and session "
+                f"{session.name} has {session.digest}"
+            )
+        events = header.get("events", len(session.tape))
+        simulation = _rebuilt(
+            config.simulation(session), journal, events, header.get("now", session.end)
+        )
         result = cls.__new__(cls)
         result.simulation = simulation
         result.session = session
@@ -179,6 +190,7 @@ class Result:
             },
             **self.config.header(),
             "events": self.simulation.events,
+            "now": self.simulation.now,
         }
 
     @cached_property
@@ -241,7 +253,8 @@ class Result:
     @cached_property
     def equity(self) -> Table[Value]:
         """Portfolio value at the start, the end and 499 equally spaced moments between."""
-        return self.values(np.linspace(self.session.start, self.session.end, 501).astype(np.int64))
+        start, end = self.session.start, self.session.end
+        return self.values(start + (end - start) * np.arange(501) // 500)
 
     def values(self, times: np.ndarray) -> Table[Value]:
         """Return the portfolio value at ascending times: after all rows with ts <= the time."""
@@ -264,14 +277,16 @@ class Result:
 
     def replay(self) -> Result:
         """Send the journal's requests again, without the strategy; every other row is derived."""
-        simulation = self.config.simulation(self.session)
+        simulation = self.config.simulation(self.session, self.simulation.bus.projections)
         send_again(simulation, self.journal)
-        simulation.bus.advance(stop=self.simulation.events)
+        simulation.bus.advance(self.simulation.now, self.simulation.events)
         return Result(simulation, self.config)
 
     def rebuild(self) -> Simulation:
         """Fold tape and journal into a fresh state without matching anything."""
-        return _rebuilt(self.session, self.config, self.journal, self.simulation.events)
+        ran = self.simulation
+        fresh = self.config.simulation(self.session, ran.bus.projections)
+        return _rebuilt(fresh, self.journal, ran.events, ran.now)
 
     def metrics(self) -> dict[str, Any]:
         """Return the figures of the run: integers in units, names, and ratios as floats."""
@@ -286,7 +301,7 @@ class Result:
 
         fill: a row of `fills`, or its number. Raises IndexError if there is none.
         """
-        return str(_explain.explain(self, fill if isinstance(fill, int) else fill.number))
+        return str(_explain.explain(self, fill.number if isinstance(fill, Fill) else int(fill)))
 
     def _tickers(self, markets: np.ndarray) -> np.ndarray:
         names = np.array([market.ticker for market in self.session.markets])
@@ -306,6 +321,7 @@ def send_again(simulation: Simulation, journal: Journal) -> None:
     for number in requests(journal):
         row = journal.rows[number]
         bus.advance(int(row["ts"]), int(journal.places[number]))
+        bus.expire(int(row["ts"]), number)
         command = _command(row)
         if row["kind"] == JournalKind.SUBMITTED:
             bus.submit(command)
@@ -337,22 +353,57 @@ def _command(row: np.void) -> Command:
     return Command(**values)
 
 
-def _rebuilt(
-    session: Session, config: Config, journal: Journal, events: int | None = None
-) -> Simulation:
+def _rebuilt(simulation: Simulation, journal: Journal, events: int, now: int) -> Simulation:
+    """Return a fresh simulation brought to where a journal leaves it. Raises JournalError."""
+    session = simulation.session
     check_journal(journal.rows)
-    simulation = config.simulation(session)
-    first = simulation.journal()
-    if len(journal) == 0 or journal.rows[0] != first.rows[0]:
+    _check_bounds(simulation, journal)
+    if len(journal) == 0 or journal.rows[0] != simulation.journal().rows[0]:
         raise JournalError("journal row 0: it is not the opening of an account in this session")
-    tape = session.tape.rows
-    if len(journal.places) and journal.places.max() > len(tape):
-        raise JournalError(
-            f"journal: a row stands behind tape row {journal.places.max()}, and the session "
-            f"{session.name} has {len(tape)}"
-        )
     bus = simulation.bus
-    stop = len(tape) if events is None else events
-    loop.rebuild(bus.state, tape, journal.rows[1:], journal.places[1:], stop)
-    bus.adopt(journal)
+    loop.rebuild(bus.state, session.tape.rows, journal.rows[1:], journal.places[1:], events)
+    bus.adopt(journal, now)
     return simulation
+
+
+def _check_bounds(simulation: Simulation, journal: Journal) -> None:
+    """Check what rows name before kernels index by it: places, markets, sides, prices, slots."""
+    session = simulation.session
+    rows = journal.rows
+    market = rows["market"]
+    levels = np.array([PRICE_ONE // each.tick for each in session.markets])
+    ticks = np.array([each.tick for each in session.markets])
+    known = (market >= NO_MARKET) & (market < len(session.markets))
+    index = np.where(known & (market >= 0), market, 0)
+    price = rows["price"]
+    placed = np.isin(rows["kind"], (JournalKind.ACCEPTED, JournalKind.AMENDED, JournalKind.FILL))
+    level = price // ticks[index]
+    rules = {
+        "market": known & ((market >= 0) | (rows["kind"] == JournalKind.CASH_MOVED)),
+        "side": (rows["side"] >= 0) & (rows["side"] <= 1),
+        "price": ~placed | ((level > 0) & (level < levels[index]) & (price % ticks[index] == 0)),
+    }
+    for name, kept in rules.items():
+        bad = np.flatnonzero(~kept)
+        if len(bad):
+            raise JournalError(
+                f"journal row {bad[0]}: {name} {rows[name][bad[0]]} is none of this session's"
+            )
+    behind = np.flatnonzero((journal.places < 0) | (journal.places > len(session.tape)))
+    if len(behind):
+        raise JournalError(
+            f"journal row {behind[0]}: it stands behind tape row {journal.places[behind[0]]}, and "
+            f"session {session.name} has {len(session.tape)}"
+        )
+    accepted = (rows["kind"] == JournalKind.ACCEPTED).astype(np.int64)
+    ended = np.isin(rows["kind"], (JournalKind.CANCELED, JournalKind.EXPIRED))
+    ended |= (rows["kind"] == JournalKind.FILL) & (rows["left"] == 0)
+    for each in range(len(session.markets)):
+        of_market = market == each
+        open_orders = np.cumsum((accepted - ended)[of_market])
+        capacity = simulation.bus.memory[ORDER_CAPACITY]
+        if len(open_orders) and open_orders.max() > capacity:
+            raise JournalError(
+                f"journal: more than order_capacity {capacity} orders are open at once in "
+                f"{session.markets[each].ticker}"
+            )

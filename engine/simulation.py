@@ -13,7 +13,7 @@ import numpy as np
 from . import events
 from .bus import NO_STOP, Bus
 from .errors import StrategyError
-from .gateway import expiry, order_flags
+from .gateway import order_flags
 from .journal import Journal
 from .kernels import layout, loop, matching, programs
 from .kernels.layout import CURSOR, JOURNAL_COUNT, NOW, ROWS
@@ -85,6 +85,7 @@ class Simulation:
         "cause",
         "delivered_journal",
         "delivered_tape",
+        "is_playing",
         "orders",
         "positions",
         "projections",
@@ -108,16 +109,19 @@ class Simulation:
     ):
         Queue.named(queue.name)
         Latency.constant(latency.order_ns)
+        if cash < 0:
+            raise ValueError(f"cash: {cash}; expected $0 or more, in $0.000001")
         self.session = session
         self.bus = Bus(
             session,
-            cash=cash,
+            cash=_integer("cash", cash),
             fees=fees or schedule_at(session.start),
-            mark=mark,
+            mark=Mark(mark),
             order_capacity=order_capacity,
             projections=projections,
         )
         self.cause: Cause = STARTED
+        self.is_playing = False
         self.timers: list[int] = []
         self.delivered_tape = 0
         self.delivered_journal = 0
@@ -131,8 +135,8 @@ class Simulation:
         bases = [self.bus.base(index) for index in range(len(markets))]
         self.tickers = tickers = [market.ticker for market in markets]
         self._books = [BookView(memory, base) for base in bases]
-        self.orders = OrdersView(memory, bases, tickers, self.session.market_index)
-        self.positions = PositionsView(memory, bases, tickers, self.session.market_index)
+        self.orders = OrdersView(memory, bases, tickers, self._market)
+        self.positions = PositionsView(memory, bases, tickers, self._market)
         self.reward = RewardView(memory)
 
     # What a strategy may see.
@@ -182,11 +186,12 @@ class Simulation:
                 *terms,
                 int(TimeInForce(tif)),
                 flags,
-                expiry(expires),
-                client_id or 0,
+                _expiry(expires),
+                0 if client_id is None else _integer("client_id", client_id),
                 *self.cause,
             )
         )
+        self.serve()
         return order_id(index, number)
 
     def amend(
@@ -203,9 +208,10 @@ class Simulation:
         market, number = self._order(id)
         new_price = KEEP
         if price is not None:
-            new_price = mirror(Side.BUY, _integer("price", price), outcome)[1]
+            new_price = self._terms(Side.BUY, price, 1, outcome)[1]
         new_qty = KEEP if qty is None else _integer("qty", qty)
         self.bus.amend(self._command(market, number, new_price, new_qty))
+        self.serve()
 
     def cancel(self, id: int) -> None:
         """Cancel an order; if it is not open any more, that is a CANCEL_REJECTED event.
@@ -214,6 +220,7 @@ class Simulation:
         """
         market, number = self._order(id)
         self.bus.cancel(self._command(market, number, 0, 0))
+        self.serve()
 
     def cancel_all(self, market: str | int | None = None) -> None:
         """Cancel every open order, of one market or of all."""
@@ -222,7 +229,7 @@ class Simulation:
 
     def timer(self, ts: int) -> None:
         """Ask for `on_timer` at a time. Raises StrategyError for a time that has passed."""
-        if ts < self.now:
+        if _integer("timer", ts) < self.now:
             raise StrategyError(f"timer at {ts} is before now, {self.now}")
         bisect.insort(self.timers, ts)
 
@@ -243,7 +250,7 @@ class Simulation:
         flags = order_flags(post_only, reduce_only)
         terms = self._terms(side, price, qty, outcome)
         command = Command(
-            index, 0, *terms, int(TimeInForce(tif)), flags, expiry(expires), 0, 0, 0, 0
+            index, 0, *terms, int(TimeInForce(tif)), flags, _expiry(expires), 0, 0, 0, 0
         )
         return Reason(matching.submit_refusal(self.bus.state, command)) or None
 
@@ -263,12 +270,14 @@ class Simulation:
         many rows, stop: up to which row; both are rounded up to the end of a burst. Without any, to
         the end of the tape. Returns whether that point was reached before the tape ended.
         """
+        if self.is_playing:
+            raise StrategyError("advance: a strategy cannot move the run that is played to it")
         memory = self.bus.memory
         limit, watch, market = NO_TIME, 0, -1
         if isinstance(until, NextChange):
             watch, market = programs.BOOK_CHANGES, self._market(until.market)
         elif until is not None:
-            limit = until
+            limit = _integer("until", until)
         if events is not None:
             stop = self.events + events
         memory[layout.WATCH], memory[layout.WATCH_MARKET] = watch, market
@@ -287,8 +296,13 @@ class Simulation:
 
         It is served before control returns to the caller; a fork gets a deep copy of it.
         """
-        self.delivered_journal = self.bus.memory[JOURNAL_COUNT]
-        self.delivered_tape = self.events
+        strangers = [each for each in projection.kinds if each not in _EVENTS]
+        if strangers:
+            raise TypeError(f"kinds: {strangers[0]!r} is no event of foldbook.engine.events")
+        if self.events:
+            self.serve()
+            self.delivered_journal = self.bus.memory[JOURNAL_COUNT]
+            self.delivered_tape = self.events
         self.projections.append(projection)
 
     def projection(self, name: str) -> np.ndarray:
@@ -304,6 +318,7 @@ class Simulation:
         twin.session = self.session
         twin.bus = self.bus.fork()
         twin.cause = self.cause
+        twin.is_playing = False
         twin.timers = self.timers.copy()
         twin.delivered_tape = self.delivered_tape
         twin.delivered_journal = self.delivered_journal
@@ -375,6 +390,10 @@ class Simulation:
         return Command(market, number, 0, price, qty, 0, 0, NO_TIME, 0, *self.cause)
 
 
+def _expiry(expires: int | None) -> int:
+    return NO_TIME if expires is None else _integer("expires", expires)
+
+
 def _integer(name: str, value: int) -> int:
     """Return an int. Raises TypeError for what is none, ValueError for one that no row can hold."""
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
@@ -385,3 +404,4 @@ def _integer(name: str, value: int) -> int:
 
 
 _LIMITS = {"price": 1 << 30}
+_EVENTS = {*events.TAPE_EVENTS, *events.JOURNAL_EVENTS}

@@ -16,6 +16,9 @@ def _grid_step(instance: object, attribute: attrs.Attribute, value: int) -> None
         raise ValueError(f"{attribute.name}: {value} does not divide one dollar ({PRICE_ONE})")
 
 
+_integer = attrs.validators.instance_of(int)
+
+
 @attrs.frozen
 class Market:
     """One binary market as it was listed; nothing here was learnt after its first event.
@@ -41,8 +44,8 @@ class FeeSchedule:
     """
 
     name: str
-    taker_ppm: int = attrs.field(default=70_000, validator=attrs.validators.ge(0))
-    rounding: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+    taker_ppm: int = attrs.field(default=70_000, validator=[_integer, attrs.validators.ge(0)])
+    rounding: int = attrs.field(default=1, validator=[_integer, attrs.validators.ge(1)])
 
     def fee(self, price: int, qty: int) -> int:
         """Return the taker fee of one fill, $0.000001.
@@ -85,7 +88,7 @@ def schedule_at(ts: int) -> FeeSchedule:
 class Latency:
     """How long own commands travel. Only zero is built so far."""
 
-    order_ns: int = 0
+    order_ns: int = attrs.field(default=0, validator=_integer)
 
     @classmethod
     def constant(cls, order: int | str) -> Latency:

@@ -7,7 +7,7 @@ rather than rounded, because no float says how it wants to be rounded.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation
 
 PRICE_ONE = 10_000
 """One dollar as a price: the unit is $0.0001, the venue's finest tick (SPEC 1.6)."""
@@ -29,6 +29,7 @@ QTY_MAX = 10**14
 
 Number = int | str | Decimal
 
+_EXACT = Context(prec=60, traps=[InvalidOperation, Inexact])
 _DURATIONS = {
     "ns": 1,
     "us": MICROSECOND,
@@ -46,9 +47,9 @@ def _scaled(value: Number, scale: int, what: str) -> int:
             "Decimal, because a float does not say how it should be rounded"
         )
     try:
-        exact = Decimal(value) * scale
+        exact = _EXACT.multiply(Decimal(value), scale)
         whole = int(exact)
-    except (InvalidOperation, OverflowError, ValueError):
+    except (InvalidOperation, Inexact, OverflowError, ValueError):
         raise ValueError(f"{what}: {value!r} is not a decimal number") from None
     if whole != exact:
         raise ValueError(f"{what}: {value!r} is finer than the unit 1/{scale}")

@@ -359,7 +359,7 @@ def test_a_second_cancel_is_refused() -> None:
 @pytest.mark.parametrize(
     ("wrong", "error", "text"),
     [
-        (lambda sim: sim.cancel(99), StrategyError, "order 99 of SCENE was never submitted"),
+        (lambda sim: sim.cancel(99), StrategyError, "order 99 was never submitted"),
         (lambda sim: sim.cancel(0), StrategyError, "was never submitted"),
         (lambda sim: sim.amend(5 << 32 | 1, qty=1), StrategyError, "was never submitted"),
         (lambda sim: sim.cancel(-1), StrategyError, "was never submitted"),
@@ -436,7 +436,7 @@ def stranger(sim, words):  # type: ignore[no-untyped-def]
     ("compiled", "error", "text"),
     [
         (too_many_orders, CapacityError, "raise order_capacity"),
-        (too_many_commands, CapacityError, "commands in one decision"),
+        (too_many_commands, CapacityError, "journal buffer in one decision"),
         (stranger, StrategyError, "never submitted"),
     ],
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import time
 
 import numpy as np
 import pytest
@@ -64,19 +63,6 @@ def test_a_session_comes_back_as_it_was(session, tmp_path):
     assert len(pickle.dumps(loaded)) < 500
     assert not loaded.tape.rows.flags.writeable
     assert np.load(tmp_path / "s/tape.npy").tobytes() == ROWS.tobytes()
-
-
-def test_a_long_session_loads_without_being_read(tmp_path):
-    """Two million events in less than 50 ms (best of five; nothing is hashed)."""
-    block = np.zeros(1 << 16, TAPE_DTYPE)
-    made = sessions.write(tmp_path / "s", "long", (Market("KXA-1"),), [block] * 31, facts={})
-    assert len(made.tape) == 31 << 16
-    took = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        sessions.load(tmp_path / "s")
-        took.append(time.perf_counter() - begin)
-    assert min(took) < 0.05
 
 
 def test_blocks_make_the_tape_that_the_whole_makes(session, tmp_path):

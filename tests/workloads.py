@@ -669,8 +669,8 @@ class Agent:
         held = abs(market.position)
         qty = self.rng.choice((held or 1, held // 3 or 1, held + 1, self._size()))
         price = self._around(market, side, (-1, 0, 0, 1))
-        flags = OrderFlag.REDUCE_ONLY | self.rng.choice((0, OrderFlag.POST_ONLY))
-        return self._order(side, price, qty, flags=flags)
+        tif = self.rng.choice((TimeInForce.IOC, TimeInForce.IOC, TimeInForce.IOC, TimeInForce.GTC))
+        return self._order(side, price, qty, flags=OrderFlag.REDUCE_ONLY, tif=tif)
 
     def _broken(self, market: MarketState) -> tuple[str, dict[str, int]]:
         """An order that breaks one rule."""

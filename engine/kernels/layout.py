@@ -49,7 +49,7 @@ class Run(NamedTuple):
     DRIVER_WORDS,
 ) = range(10)
 
-ERROR_NONE, ERROR_SLOTS, ERROR_BUFFER, ERROR_ORDER, ERROR_MARKET = range(5)
+ERROR_NONE, ERROR_SLOTS, ERROR_BUFFER, ERROR_ORDER, ERROR_MARKET, ERROR_TERMS = range(6)
 
 # Header: where the run is.
 (
@@ -129,7 +129,7 @@ QTY, TAKEN, OWN, LEVEL_WORDS = range(4)
     ORDER_WORDS,
 ) = range(12)
 
-CLAIM_NONE = 1 << 62
+AHEAD_UNKNOWN = 1 << 62
 """`ahead` of an order whose place in the queue was lost in a gap."""
 
 

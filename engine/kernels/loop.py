@@ -56,7 +56,7 @@ from .layout import (
     WATCH,
     WATCH_MARKET,
 )
-from .matching import close_market, expire_due, match_quotes, match_trade, settle
+from .matching import close_market, expire_next, match_quotes, match_trade, settle
 from .orders import clip_ahead, clip_places, lose_places, traded
 from .reward import portfolio_value, revalue
 
@@ -69,10 +69,12 @@ _DECREASE = int(TapeKind.DECREASE)
 _SNAPSHOT_LEVEL = int(TapeKind.SNAPSHOT_LEVEL)
 _TRADE = int(TapeKind.TRADE)
 _GAP = int(TapeKind.GAP)
+_STATUS_KIND = int(TapeKind.STATUS)
 _OFF_RECORD = int(TapeFlag.UNJOINED | TapeFlag.BLOCK)
 _OPEN = int(MarketStatus.OPEN)
 _CASH_MOVED = int(JournalKind.CASH_MOVED)
 _SUBMITTED = int(JournalKind.SUBMITTED)
+_EXPIRED = int(JournalKind.EXPIRED)
 _AMEND_REQUESTED = int(JournalKind.AMEND_REQUESTED)
 _CANCEL_REQUESTED = int(JournalKind.CANCEL_REQUESTED)
 _CAUSE_START = int(CauseKind.START)
@@ -174,6 +176,8 @@ def fold_rare(state, base, kind, row):
             state[base + PENDING] |= PENDING_CROSS
     elif kind == _GAP:
         lose_places(state, base)
+    elif kind == _STATUS_KIND and row["qty"] == _OPEN:
+        state[base + PENDING] |= PENDING_CROSS
     return closed
 
 
@@ -266,8 +270,8 @@ def advance(run, tape, limit, stop, slack):
             break
         if i >= stop and not midway:
             return REACHED
-        if state[DUE] < ts:
-            expire_due(run, ts)
+        while state[DUE] < ts:
+            expire_next(run)
             if state[SEEN] & watch != 0:
                 return WATCHED
             if not has_room(run, slack):
@@ -300,10 +304,12 @@ def advance(run, tape, limit, stop, slack):
             state[MIDWAY] = 1 if midway else 0
             return FULL
     if limit != NO_TIME:
-        if state[DUE] < limit:
-            expire_due(run, limit)
+        while state[DUE] < limit:
+            expire_next(run)
             if state[SEEN] & watch != 0:
                 return WATCHED
+            if not has_room(run, slack):
+                return FULL
         if state[NOW] < limit:
             state[NOW] = limit
     return REACHED
@@ -325,7 +331,7 @@ def rebuild(state, tape, rows, places, stop):
             row = rows[j]
             kind = row["kind"]
             request = kind == _SUBMITTED or kind == _AMEND_REQUESTED or kind == _CANCEL_REQUESTED
-            if request and state[DIRTY] != 0:
+            if (request or kind == _EXPIRED) and i > 0 and (state[DIRTY] != 0 or deep):
                 revalue(state, base_of(state, last), last)
             state[NOW] = max(state[NOW], row["ts"])
             apply_journal(state, row)

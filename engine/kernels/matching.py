@@ -58,13 +58,14 @@ from .layout import (
     SIDE,
     STATUS,
     TAKER_PPM,
+    TICK,
     TOP,
     TOTAL,
     TRADES,
     TRUSTED,
 )
-from .orders import find, keeps_place, open_qty, required, slot_at
-from .positions import fill_cash, position_at
+from .orders import find, keeps_place, required, slot_at
+from .positions import closing_part, fill_cash, position_at
 from .reward import revalue
 
 
@@ -146,9 +147,6 @@ _PAUSED = int(MarketStatus.PAUSED)
 _CLOSED = int(MarketStatus.CLOSED)
 
 
-# --- refusals
-
-
 @entry
 def submit_refusal(state, command):
     """Return the reason why the venue would refuse a new order; Reason.NONE if it would not."""
@@ -167,12 +165,16 @@ def submit_refusal(state, command):
         return _INVALID_ORDER
     if command.tif != _GTC and (command.flags & _POST_ONLY or command.expires != NO_TIME):
         return _INVALID_ORDER
+    if command.flags & _REDUCE_ONLY:
+        position = state[position_at(command.market) + POSITION]
+        if command.tif != _IOC or closing_part(position, command.side, command.qty) < command.qty:
+            return _INVALID_ORDER
     rank = rank_of(state, base, command.side, command.price)
     wanted = (command.side, rank, command.qty)
     reason = _terms_refusal(state, command.market, 0, wanted, command.flags)
     if reason != _NONE:
         return reason
-    if command.tif == _FOK and _walk_terms(state, base, wanted)[1] < command.qty:
+    if command.tif == _FOK and _walk_terms(state, command.market, wanted)[1] < command.qty:
         return _FOK_INSUFFICIENT_VOLUME
     return _NONE
 
@@ -224,12 +226,8 @@ def _amended_terms(state, base, at, command):
 def _terms_refusal(state, market, slot, wanted, flags):
     """Return why an order `wanted`, (side, rank, left), may not stand in place of `slot`."""
     base = base_of(state, market)
-    side, rank, left = wanted
+    side, rank, _ = wanted
     position = state[position_at(market) + POSITION]
-    if flags & _REDUCE_ONLY:
-        held = -position if side == 0 else position
-        if held - open_qty(state, base, side, slot) < left:
-            return _INVALID_ORDER
     top = state[base + TOP]
     against = 1 - side
     own = state[base + OWN_BUY + against]
@@ -238,7 +236,7 @@ def _terms_refusal(state, market, slot, wanted, flags):
     best = visible_best(state, base, against, state[base + BEST_BUY + against])
     if flags & _POST_ONLY and best > 0 and best + rank >= top:
         return _POST_ONLY_CROSS
-    fees, _ = _walk_terms(state, base, wanted)
+    fees, _ = _walk_terms(state, market, wanted)
     reserved = state[RESERVED] - state[position_at(market) + POSITION_RESERVED]
     if state[CASH] - reserved - required(state, base, position, slot, wanted) - fees < 0:
         return _INSUFFICIENT_BALANCE
@@ -246,10 +244,15 @@ def _terms_refusal(state, market, slot, wanted, flags):
 
 
 @inner
-def _walk_terms(state, base, wanted):
-    """Return (fees, quantity) of the fills that an order (side, rank, left) would get now."""
+def _walk_terms(state, market, wanted):
+    """Return (fees, quantity) of the fills that an order (side, rank, left) would get now.
+
+    Fees are those beyond what the closing fills pay, which come first.
+    """
+    base = base_of(state, market)
     side, rank, left = wanted
     against = 1 - side
+    closable = closing_part(state[position_at(market) + POSITION], side, left)
     filled = 0
     fees = 0
     best = visible_best(state, base, against, state[base + BEST_BUY + against])
@@ -257,13 +260,13 @@ def _walk_terms(state, base, wanted):
         part = min(left, visible_at(state, base, against, best))
         price = price_of(state, base, against, best)
         fees += taker_fee(state[base + TAKER_PPM], part, price, state[FEE_ROUNDING])
+        closing = min(closable, part)
+        closable -= closing
+        fees -= closing * best * state[base + TICK]
         filled += part
         left -= part
         best = visible_best(state, base, against, best - 1)
-    return fees, filled
-
-
-# --- commands
+    return max(0, fees), filled
 
 
 @entry
@@ -408,9 +411,6 @@ def _cancel(run, market, slot, reason, cause):
     publish(run)
 
 
-# --- fills
-
-
 @inner
 def _walk(run, market, slot, cause):
     """Fill a marketable order against visible depth, at the resting prices."""
@@ -455,9 +455,6 @@ def _fill(run, market, slot, offer, cause):
     moved = offer.qty if side == 0 else -offer.qty
     row["reserved"] = _reserved_change(state, market, moved, slot, (side, state[at + RANK], left))
     publish(run)
-
-
-# --- what the tape does to resting orders
 
 
 @inner
@@ -552,19 +549,17 @@ def settle(run, market, payout):
     publish(run)
 
 
-@inner
-def expire_due(run, ts):
-    """Expire every order whose time lies before `ts`, in order of (time, market, number)."""
+@entry
+def expire_next(run):
+    """Expire the order that is due first: by (time, market, number)."""
     state = run.state
-    while state[DUE] < ts:
-        due = state[DUE]
-        state[NOW] = max(state[NOW], due)
-        for market in range(state[MARKETS]):
-            base = base_of(state, market)
-            slot = _first_due(state, base, due)
-            while slot > 0:
-                _cancel(run, market, slot, _NONE, (_CAUSE_TIMER, NO_MARKET, 0))
-                slot = _first_due(state, base, due)
+    due = state[DUE]
+    state[NOW] = max(state[NOW], due)
+    for market in range(state[MARKETS]):
+        slot = _first_due(state, base_of(state, market), due)
+        if slot > 0:
+            _cancel(run, market, slot, _NONE, (_CAUSE_TIMER, NO_MARKET, 0))
+            return
 
 
 @inner

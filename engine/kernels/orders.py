@@ -12,7 +12,7 @@ from ..schema import NO_TIME, JournalKind
 from .book import base_of, level_at, rank_of
 from .layout import (
     AHEAD,
-    CLAIM_NONE,
+    AHEAD_UNKNOWN,
     CLIENT,
     DUE,
     EXPIRES,
@@ -218,7 +218,7 @@ def lose_places(state, base):
         slot = state[base + HEAD_BUY + side]
         while slot > 0:
             at = slot_at(state, base, slot)
-            state[at + AHEAD] = CLAIM_NONE
+            state[at + AHEAD] = AHEAD_UNKNOWN
             slot = state[at + NEXT]
 
 
@@ -232,19 +232,6 @@ def clip_places(state, base):
             level = level_at(state, base, side, state[at + RANK])
             state[at + AHEAD] = min(state[at + AHEAD], state[level + QTY])
             slot = state[at + NEXT]
-
-
-@inner
-def open_qty(state, base, side, skip):
-    """Return the open quantity of own orders on a side, without the order in slot `skip`."""
-    total = 0
-    slot = state[base + HEAD_BUY + side]
-    while slot > 0:
-        at = slot_at(state, base, slot)
-        if slot != skip:
-            total += state[at + LEFT]
-        slot = state[at + NEXT]
-    return total
 
 
 @inner

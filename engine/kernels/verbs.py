@@ -8,7 +8,7 @@ full slot table) stops the run with a named error, and the verb returns 0.
 from __future__ import annotations
 
 from ..compiled import inner, small
-from ..schema import NO_TIME, TimeInForce
+from ..schema import KEEP, NO_TIME, TimeInForce
 from . import matching
 from .book import base_of, price_of, visible_at, visible_best
 from .layout import (
@@ -19,9 +19,11 @@ from .layout import (
     CAUSE_ROW,
     ERROR,
     ERROR_BUFFER,
+    ERROR_MARKET,
     ERROR_NONE,
     ERROR_ORDER,
     ERROR_SLOTS,
+    ERROR_TERMS,
     FREE,
     HEAD_BUY,
     JOURNAL_BASE,
@@ -44,6 +46,8 @@ from .layout import (
 from .orders import slot_at
 from .positions import position_at
 
+PRICE_MAX = 1 << 30
+"""A price beyond it, either way, cannot be sent."""
 _GTC = int(TimeInForce.GTC)
 
 
@@ -71,6 +75,9 @@ def _command(sim, market, order, terms):
 def _is_sendable(sim, market, order):
     """Whether a command can be sent at all; else note the error."""
     state = sim.state
+    if market < 0 or market >= state[MARKETS]:
+        state[ERROR] = ERROR_MARKET
+        return False
     base = base_of(state, market)
     room = len(sim.rows) - (state[JOURNAL_COUNT] - state[JOURNAL_BASE])
     if state[ERROR] != ERROR_NONE:
@@ -96,6 +103,9 @@ def submit_as(sim, market, side, terms):
     if not _is_sendable(sim, market, 0):
         return 0
     price, qty, tif, flags = terms
+    if side < 0 or side > 1 or abs(price) > PRICE_MAX or tif < 0 or tif > 2 or flags & ~3:
+        sim.state[ERROR] = ERROR_TERMS
+        return 0
     return matching.submit(sim, _command(sim, market, 0, (side, price, qty, tif, flags)))
 
 
@@ -103,6 +113,9 @@ def submit_as(sim, market, side, terms):
 def amend(sim, market, order, price, qty):
     """Amend an order to a new price and total (schema.KEEP leaves one); return its number."""
     if order == 0 or not _is_sendable(sim, market, order):
+        return 0
+    if abs(price) > PRICE_MAX and price != KEEP:
+        sim.state[ERROR] = ERROR_TERMS
         return 0
     return matching.amend(sim, _command(sim, market, order, (0, price, qty, _GTC, 0)))
 

@@ -28,13 +28,16 @@ _NUMBER_BITS = 32
 
 
 def order_id(market: int, number: int) -> int:
-    """Return the id of an order from its market's index and its number there."""
-    return market << _NUMBER_BITS | number
+    """Return the id of an order from its market's index and its number there.
+
+    Numbers alone are no ids, so that one is never taken for the other.
+    """
+    return market + 1 << _NUMBER_BITS | number
 
 
 def market_and_number(id: int) -> tuple[int, int]:
     """Return (market index, number within the market) of an order id."""
-    return id >> _NUMBER_BITS, id & (1 << _NUMBER_BITS) - 1
+    return (id >> _NUMBER_BITS) - 1, id & (1 << _NUMBER_BITS) - 1
 
 
 class Order(NamedTuple):

@@ -25,7 +25,7 @@ from ..kernels.layout import (
 class Position(NamedTuple):
     """What is held of one market. qty: + YES, - NO, 0.01 contract; the rest $0.000001.
 
-    realised is before fees; unrealised is the value at the mark less the cost.
+    realised is before fees; unrealised is the value at the mid less the cost.
     """
 
     market: str

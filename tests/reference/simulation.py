@@ -342,6 +342,7 @@ class ReferenceSimulation:
                 self._match_trade(market, row, cause)
         elif row.kind == TapeKind.STATUS:
             self._apply_status(market, row, cause)
+            burst.has_crossing_quote |= row.qty == MarketStatus.OPEN
         elif row.kind == TapeKind.GRID:
             market.centre_step, market.edge_step = row.price, row.ahead
             market.edge_width = row.qty
@@ -578,18 +579,13 @@ class ReferenceSimulation:
             return Reason.INVALID_QTY
         if amended.left == 0:
             return Reason.NONE
-        if self._could_open(market, amended):
-            return Reason.INVALID_ORDER
         return self._why_refuse_resting(market, amended)
 
     def _could_open(self, market: MarketState, order: Order) -> bool:
         """Say whether a reduce-only order could open or grow a position."""
         if not order.flags & OrderFlag.REDUCE_ONLY:
             return False
-        others = sum(
-            other.left for other in market.queue(order.side) if other.number != order.number
-        )
-        return market.capacity(order.side) - others < order.left
+        return order.tif != TimeInForce.IOC or market.capacity(order.side) < order.qty
 
     def _crosses_self(self, market: MarketState, order: Order) -> bool:
         own = market.queue(opposite(order.side))
@@ -605,8 +601,13 @@ class ReferenceSimulation:
         others = [other for other in market.open.values() if other.number != order.number]
         in_its_place = replace(order, place=market.places + 1)
         reserved = self.reserved - market.reserved + collateral(market, [*others, in_its_place])
-        fees = sum(self.fee(market, *fill) for fill in self._walk_preview(market, order))
-        if self.cash - reserved - fees < 0:
+        due, capacity = 0, market.capacity(order.side)
+        for price, qty in self._walk_preview(market, order):
+            closing = min(capacity, qty)
+            capacity -= closing
+            due += self.fee(market, price, qty)
+            due -= closing * (PRICE_ONE - leg_cost(order.side, price))
+        if self.cash - reserved - max(0, due) < 0:
             return Reason.INSUFFICIENT_BALANCE
         return Reason.NONE
 
