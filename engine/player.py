@@ -136,6 +136,8 @@ class _Player:
             if serves:
                 sim.serve()
             decide(sim)
+            if sim.timers:
+                raise StrategyError("timer: a function called every so often has no on_timer")
             ts += every
             if self.progress is not None and sim.events - reported >= _PROGRESS_ROWS:
                 reported = sim.events

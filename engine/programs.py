@@ -17,7 +17,8 @@ class CompiledProjection:
     name: how results call it. fields: names of its int64 words, or their number.
     on_tape(words, rows, i) folds row i of the tape, on_journal(words, rows, i) row i of a stretch
     of the journal (TAPE_DTYPE and JOURNAL_DTYPE); either may be left out. Both must be plain
-    functions (they are compiled here) that write to nothing but `words`, int64 of the declared
+    functions (they are compiled here) that read no row after i (the rest of the tape is the
+    future) and write to nothing but `words`, int64 of the declared
     length, zero at the start. Raises StrategyError if one is not numba-compatible.
     """
 

@@ -38,7 +38,7 @@ SEEN_TAPE, SEEN_JOURNAL, FIRST_WORD = range(3)
 """The user's words begin with how many tape and journal rows the projections have folded."""
 
 DECISION_ROOM = 8
-"""Room in the journal buffer at a decision, in units of `slack`: as many commands never fill it."""
+"""Room in the journal buffer at a decision, in units of `slack`: so many commands always fit."""
 
 BOOK_CHANGES = sum(
     1 << kind
