@@ -7,10 +7,10 @@ import pytest
 from compiled_run import CompiledRun
 from reference.invariants import Watch
 from reference.simulation import ReferenceSimulation
-from workloads import EVERYTHING, Workload, apply, coverage, make
+from workloads import EVERYTHING, Workload, apply, coverage, make, tape_coverage
 
 from foldbook.engine.kernels import layout
-from foldbook.engine.schema import JOURNAL_DTYPE
+from foldbook.engine.schema import JOURNAL_DTYPE, MarketStatus, TapeFlag, TapeKind
 
 CHUNKS = 4
 WHOLE_STATE_EVERY = 20
@@ -78,13 +78,18 @@ def assert_agree(workload: Workload, order_capacity: int = 64) -> np.ndarray:
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_kernels_and_reference_agree_on_every_byte(seeds, chunk) -> None:
     """Journals, places and states are equal for all seeds, and show everything there is."""
-    journals = []
+    journals, tapes = [], []
     for seed in seeds[chunk::CHUNKS]:
         workload = make(seed)
+        tapes.append(workload.rows)
         assert len(workload.rows) >= 2000 and len(workload.commands) >= 200, f"seed {seed}"
         journals.append(assert_agree(workload))
     if len(journals) >= 50:
         assert EVERYTHING - coverage(journals) == set()
+        expected = {f"kind {kind.name}" for kind in TapeKind}
+        expected |= {f"flag {flag.name}" for flag in TapeFlag}
+        expected |= {f"status {status.name}" for status in MarketStatus}
+        assert expected - tape_coverage(tapes) == set()
 
 
 @pytest.mark.parametrize("order_capacity", [12, 13, 40])

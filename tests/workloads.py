@@ -805,14 +805,14 @@ NETTING = ("open", "add", "reduce", "close", "flip")
 EVERYTHING = frozenset(
     {f"kind {kind.name}" for kind in JournalKind}
     | {f"submit refused: {reason.name}" for reason in Reason if 1 <= reason <= 10 and reason != 2}
-    | {f"amend refused: {reason.name}" for reason in Reason if 1 <= reason <= 9}
+    | {f"amend refused: {reason.name}" for reason in Reason if 1 <= reason <= 9 and reason != 6}
     | {f"cancel refused: {reason.name}" for reason in Reason if 1 <= reason <= 2}
     | {f"canceled: {reason.name}" for reason in Reason if reason >= 11}
     | {f"evidence {evidence.name}" for evidence in Evidence if evidence}
     | {f"{each.name} {how}" for each in Liquidity if each for how in ("partial", "complete")}
     | {f"{how} {held}" for how in NETTING for held in ("YES", "NO")}
     | {f"filled {tif.name}" for tif in TimeInForce}
-    | {f"rests with {flag.name}" for flag in (OrderFlag.POST_ONLY, OrderFlag.REDUCE_ONLY)}
+    | {"rests with POST_ONLY", "accepted with REDUCE_ONLY"}
     | {f"amended: {how}" for how in ("keeps its place", "moves", "crosses")}
     | {"amended to below filled", "canceled twice", "expires partly filled"}
     | {f"settles {held} at {paid}" for held in ("YES", "NO") for paid in ("0", "1", "scalar")}
@@ -873,11 +873,10 @@ class _Coverage:
             self.terms[key] = (row["price"], row["qty"])
             if row["reserved"] == 0:
                 found.add("closes without collateral")
-            found |= {
-                f"rests with {flag.name}"
-                for flag in OrderFlag
-                if row["flags"] & flag and row["tif"] == TimeInForce.GTC
-            }
+            if row["flags"] & OrderFlag.POST_ONLY:
+                found.add("rests with POST_ONLY")
+            if row["flags"] & OrderFlag.REDUCE_ONLY:
+                found.add("accepted with REDUCE_ONLY")
         elif kind == JournalKind.AMENDED:
             price, qty = self.terms[key]
             stays = price == row["price"] and row["qty"] <= qty
