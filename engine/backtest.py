@@ -44,6 +44,8 @@ class Backtest:
         self.session = session
         self.strategy = strategy
         self.every = None if every is None else duration(every)
+        if self.every is not None and self.every <= 0:
+            raise ValueError(f"every: {every}; expected a positive time")
         self.projections = tuple(projections)
         self.config = Config(
             cash=cash,

@@ -54,7 +54,7 @@ def _cache_folder() -> str:
 
 
 _FOLDER = _cache_folder()
-_NO_WRAPPERS = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_NO_WRAPPERS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def compiled(function: Function) -> Function:
@@ -64,7 +64,7 @@ def compiled(function: Function) -> Function:
     constant or a helper that it imports, and old answers look reproducible.
     """
     is_own = function.__module__.startswith("foldbook.") and function.__closure__ is None
-    return _jit(function, cache=is_own)
+    return _jit(function, cache=is_own, error_model="numpy" if is_own else "python")
 
 
 def prepare(function: Any, *arguments: Any) -> None:
@@ -127,11 +127,17 @@ def compiled_as(signature: Any) -> Callable[[Function], Function]:
     return decorate
 
 
-def _jit(function: Function, *signature: Any, cache: bool = True, **options: bool) -> Function:
+def _jit(
+    function: Function,
+    *signature: Any,
+    cache: bool = True,
+    error_model: str = "numpy",
+    **options: Any,
+) -> Function:
     previous = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = _FOLDER
     try:
-        jit = numba.njit(*signature, cache=cache, nogil=True, error_model="numpy", **options)
+        jit = numba.njit(*signature, cache=cache, nogil=True, error_model=error_model, **options)
         kernel = jit(function)
     finally:
         numba.config.CACHE_DIR = previous

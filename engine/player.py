@@ -75,9 +75,9 @@ def play(
             player.play_function(strategy, every)
         else:
             player.play_hooks()
-    except FoldbookError:
+    except (FoldbookError, KeyboardInterrupt):
         raise
-    except Exception as error:  # whatever user code raises is the user's, and is chained
+    except BaseException as error:  # whatever user code raises is the user's, and is chained
         raise StrategyError(f"strategy raised {_where(error)}") from error
     finally:
         sim.is_playing = False
@@ -90,7 +90,11 @@ def _where(error: BaseException) -> str:
     engine = __file__.removesuffix("player.py")
     outside = [frame for frame in frames if not frame.filename.startswith(engine)]
     last = outside[-1] if outside else last
-    return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
+    try:
+        said = str(error)
+    except BaseException:  # an exception of the user's that cannot even be shown
+        said = "(it cannot be shown)"
+    return f"{type(error).__name__}: {said} ({last.filename}, line {last.lineno})"
 
 
 class _Player:

@@ -97,7 +97,7 @@ class Session:
     pickle holds instead of the tape. Copies return the session itself.
     """
 
-    __slots__ = ("_index", "_reopen", "facts", "markets", "name", "source", "tape")
+    __slots__ = ("_index", "_is_sealed", "_reopen", "facts", "markets", "name", "source", "tape")
 
     def __init__(
         self,
@@ -119,6 +119,18 @@ class Session:
         if len(self._index) != len(self.markets) or not self.markets:
             raise TapeError(f"session {name}: needs at least one market, each ticker once")
         check_tape(self.tape, self.markets)
+        self._is_sealed = True
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if hasattr(self, "_is_sealed"):
+            raise AttributeError(f"session {self.name} is immutable: {name} cannot be set")
+        object.__setattr__(self, name, value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Session) and (self is other or self.digest == other.digest)
+
+    def __hash__(self) -> int:
+        return int(self.digest[:15], 16)
 
     @property
     def digest(self) -> str:

@@ -425,3 +425,98 @@ def test_as_a_module_and_as_a_script(here):
                              check=False, env={**os.environ, "NUMBA_DISABLE_JIT": "1"})
         assert (ran.returncode, ran.stdout) == (2, "")
         assert one_line(ran.stderr).startswith("foldbook: nowhere")
+
+
+# What new users ran into.
+
+
+@pytest.mark.parametrize("ticker", ["../../evil", "/abs", "a/b", "a\nb", "--json", ""])
+def test_a_ticker_never_chooses_where_files_are_written(run, tmp_path, ticker):
+    """What names no market is refused, and nothing is stored, inside `--to` or outside."""
+    lines = numbered([snapshot(0, *BOOK), delta(1, 1, "yes", "0.4800", "5.00")])
+    for each in lines:
+        each["event"]["msg"]["market_ticker"] = ticker
+    source = write(tmp_path, lines)
+    target = tmp_path / "deep" / "to"
+    status, _, err = run("import", "kalshi-ws", source, "--to", target)
+    assert status == 2
+    assert "ticker" in one_line(err)
+    assert "defect" not in err
+    assert not list(tmp_path.rglob("session.json"))
+
+
+def test_a_changed_tape_is_no_session(run, here):
+    """Rows that are not those that were stored are refused, plausible as they may be."""
+    path = here / "session" / "tape.npy"
+    data = bytearray(path.read_bytes())
+    data[-40 * 7 + 8] ^= 1
+    path.write_bytes(data)
+    for words in (("backtest", "session", "--strategy", "mine.py:Maker"), ("info", "session")):
+        status, _, err = run(*words)
+        assert status == 2
+        assert "rows were changed" in one_line(err)
+
+
+def test_a_session_is_immutable():
+    """Nothing can be set on it; copies of equal content are equal."""
+    session = synthetic.session(seed=3, events=500, minutes=1)
+    with pytest.raises(AttributeError, match="immutable"):
+        session.name = "other"
+    assert session == synthetic.session(seed=3, events=500, minutes=1)
+    assert session != synthetic.session(seed=4, events=500, minutes=1)
+    assert len({session, synthetic.session(seed=3, events=500, minutes=1)}) == 1
+
+
+def _command(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "foldbook.adapters.cli", *words], capture_output=True, text=True
+    )
+
+
+def test_json_is_alone_on_stdout_even_if_a_strategy_prints(here):
+    """What a strategy prints goes to stderr; stdout is one JSON object."""
+    (here / "loud.py").write_text(
+        "class Loud:\n    def on_start(self, sim):\n        print('hi')\n"
+    )
+    done = _command("backtest", "session", "--strategy", "loud.py:Loud", "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["orders"] == 0
+    assert "hi" in done.stderr
+
+
+@pytest.mark.parametrize("raised", ["SystemExit(0)", "GeneratorExit", "Rude"])
+def test_whatever_a_strategy_raises_is_the_strategys(run, here, raised):
+    """Exits and errors that cannot be shown end a run like any other, with the place named."""
+    (here / "odd.py").write_text(
+        "class Rude(Exception):\n    def __str__(self):\n        raise RuntimeError\n"
+        f"class Odd:\n    def on_start(self, sim):\n        raise {raised}\n"
+    )
+    status, _, err = run("backtest", "session", "--strategy", "odd.py:Odd")
+    assert status == 2
+    assert "odd.py:6" in one_line(err)
+    assert "defect" not in err
+
+
+def test_wrong_values_are_the_users(run, here):
+    """Options out of range and files that are no Python are wrong use, not a defect."""
+    (here / "bad.py").write_text("def (\n")
+    run_it = ("backtest", "session", "--strategy")
+    for words in (
+        (*run_it, "mine.py:decide", "--every", "0ms"),
+        (*run_it, "mine.py:Maker", "--cash", "1e30"),
+        (*run_it, "mine.py:Maker", "--order-capacity", "0"),
+        (*run_it, "bad.py:Maker"),
+        ("info", "synthetic:99999999999999999999999999"),
+        ("info", "session", "--book-at", "99999999999999999999999"),
+    ):
+        status, _, err = run(*words)
+        assert status == 2
+        assert "defect" not in one_line(err)
+
+
+def test_a_journal_verifies_from_anywhere(run, here, monkeypatch):
+    """Session and strategy file are kept as full paths."""
+    assert run("backtest", "session", "--strategy", "mine.py:Maker", "--journal", "j")[0] == 0
+    (here / "else").mkdir()
+    monkeypatch.chdir(here / "else")
+    assert run("verify", here / "j")[0] == 0

@@ -8,7 +8,6 @@ input.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 
@@ -24,13 +23,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from .commands import foldbook
 
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None and "--json" in given:
+        from . import show
+
+        show.keep_stdout_for_json()
     try:
         return foldbook.main(given, prog_name="foldbook", standalone_mode=False) or 0
     except Exception as error:
-        from . import failures
+        from . import failures, show
 
         failure = failures.explain(error)
         print(f"foldbook: {failure.line}", file=sys.stderr)
         if "--json" in given:
-            print(json.dumps({"error": failure.line, **failure.facts}))
+            show.write_json({"error": failure.line, **failure.facts})
         return failure.status

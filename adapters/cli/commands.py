@@ -46,6 +46,8 @@ def options_of_a_run(function: Command) -> Command:
         click.option("--queue", default="conservative", show_default=True, help="Queue model."),
         click.option("--latency", default="0ms", show_default=True, help="Order latency."),
         click.option("--fees", metavar="NAME", help="Fee schedule; default: by date."),
+        click.option("--order-capacity", type=click.IntRange(1, 1_000_000), default=64,
+                     show_default=True, help="Orders that may be open in a market at once."),
         click.option("--seed", type=int, default=0, show_default=True, help="Seed of the run."),
         click.option("--cash", default="1000", show_default=True, help="Dollars to begin with."),
         click.option("--market", "markets", multiple=True, help="This market alone; repeatable."),
@@ -95,7 +97,8 @@ def import_command(format: str, sources: tuple[str, ...], as_json: bool, **optio
 
 @command("foldbook info sessions/KXGOLD15M-26AUG102130-30")
 @click.argument("session")
-@click.option("--book-at", type=int, metavar="TS", help="Show the book at this time, ns UTC.")
+@click.option("--book-at", type=click.IntRange(0, 2**63 - 1), metavar="TS",
+              help="Show the book at this time, ns UTC.")
 @click.option("--market", help="The market of --book-at, where the session has several.")
 @click.option("--clock", type=click.Choice(["exchange", "receive"]), default="exchange",
               show_default=True, help="The clock of --book-at.")

@@ -14,7 +14,8 @@ import click
 
 from foldbook.engine.errors import FoldbookError, StrategyError
 
-ENGINE = Path(__file__).parents[2] / "engine"
+OWN = {Path(__file__).parents[2] / "engine", Path(__file__).parent}
+"""Code that only calls the user's."""
 
 
 @attrs.frozen
@@ -59,10 +60,19 @@ def explain(error: BaseException) -> Failure:
 def blame(error: BaseException) -> str:
     """Return "file:line: what", the place outside the engine where the strategy raised."""
     cause = error.__cause__ if isinstance(error, StrategyError) and error.__cause__ else error
-    frames = [frame for frame in traceback.extract_tb(cause.__traceback__)
-              if ENGINE not in Path(frame.filename).parents]
+    if isinstance(cause, SyntaxError) and cause.filename:
+        return f"{cause.filename}:{cause.lineno}: SyntaxError: {cause.msg}"
+    if cause is not error and isinstance(error, StrategyError) and "does not compile" in str(error):
+        return str(error)
+    frames = [frame for frame in traceback.extract_tb(cause.__traceback__) if _is_user(frame)]
     place = f"{frames[-1].filename}:{frames[-1].lineno}: " if frames else ""
     return place + _said(cause)
+
+
+def _is_user(frame: traceback.FrameSummary) -> bool:
+    path = Path(frame.filename)
+    folders = {part.name for part in path.parents}
+    return not (OWN & {*path.parents} or "site-packages" in folders or "<frozen" in frame.filename)
 
 
 def keep_traceback(error: BaseException, folder: Path) -> Path:
@@ -73,7 +83,10 @@ def keep_traceback(error: BaseException, folder: Path) -> Path:
 
 
 def _said(error: BaseException) -> str:
-    said = str(error)
+    try:
+        said = str(error)
+    except Exception:  # an exception of the user's that cannot even be shown
+        said = "(it cannot be shown)"
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 

@@ -29,24 +29,35 @@ def entry(group: str, name: str) -> Callable[..., Any]:
 
 def session(text: str) -> Session:
     """Return the session in a folder, or a generated one such as "synthetic:7"."""
-    from .. import sessions
-
     generated = re.fullmatch(r"([a-z][a-z0-9-]*):(\d+)", text)
     if generated and not Path(text).exists():
-        made: Session = entry("foldbook.generators", generated[1])(seed=int(generated[2]))
-        return made
-    return sessions.load(text)
+        return _generated(generated[1], {"seed": int(generated[2])})
+    return _stored(text)
+
+
+def _generated(generator: str, parameters: Mapping[str, Any]) -> Session:
+    try:
+        made: Session = entry("foldbook.generators", generator)(**parameters)
+    except ValueError as error:
+        raise click.UsageError(f"{generator}: {error}") from None
+    return made
+
+
+def _stored(path: str) -> Session:
+    """Return the session in a folder, once its rows are those that were stored."""
+    from .. import sessions
+
+    loaded = sessions.load(path)
+    sessions.verify_digest(loaded)
+    return loaded
 
 
 def session_again(source: Mapping[str, Any]) -> Session:
     """Return the session that a journal's header names: {"path"} or {"generator", parameters}."""
-    from .. import sessions
-
     if "path" in source:
-        return sessions.load(source["path"])
+        return _stored(source["path"])
     parameters = {name: value for name, value in source.items() if name != "generator"}
-    made: Session = entry("foldbook.generators", source["generator"])(**parameters)
-    return made
+    return _generated(source["generator"], parameters)
 
 
 def strategy(spec: str) -> Any:

@@ -64,20 +64,21 @@ class Decider:
 
 
 def settings(
-    cash: str, fees: str | None, latency: str, queue: str, seed: int
+    cash: str, fees: str | None, latency: str, queue: str, seed: int, order_capacity: int
 ) -> dict[str, Any]:
     """Return the settings of a backtest from the text of options."""
     if fees is not None and fees not in FEE_SCHEDULES:
         raise click.UsageError(f"--fees: {fees!r} is not one of {', '.join(FEE_SCHEDULES)}")
     amount = option("--cash", dollars, cash)
-    if amount < 0:
-        raise click.UsageError(f"--cash: {cash} is less than nothing")
+    if not 0 <= amount < 2**62:
+        raise click.UsageError(f"--cash: {cash} is not from 0 to 4.6 trillion dollars")
     return {
         "cash": amount,
         "fees": None if fees is None else FEE_SCHEDULES[fees],
         "latency": option("--latency", Latency.constant, latency),
         "queue": option("--queue", Queue.named, queue),
         "seed": seed,
+        "order_capacity": order_capacity,
     }
 
 
@@ -186,6 +187,9 @@ def save(path: Path, result: Result, decider: Decider, session: Session) -> None
     source = {**session.source, "name": session.name, "digest": session.digest}
     if "path" in source:
         source["path"] = str(Path(source["path"]).resolve())
+    place, _, name = decider.strategy.rpartition(":")
+    if place.endswith(".py"):
+        decider = attrs.evolve(decider, strategy=f"{Path(place).resolve()}:{name}")
     header = {**result.header(), "session": source, "decider": attrs.asdict(decider)}
     journals.save(path, result.journal.rows, result.journal.places, header)
 
@@ -209,4 +213,6 @@ def opened(path: Path, session: str | None) -> tuple[Result, dict[str, Any]]:
             f"{session or whole.name} has {whole.digest}"
         )
     markets = tuple(header.get("decider", {}).get("markets", ()))
-    return Result.from_journal(narrowed(whole, markets), rows, places, header), header
+    session_run = narrowed(whole, markets)
+    header_run = {**header, "session": {**header["session"], "digest": session_run.digest}}
+    return Result.from_journal(session_run, rows, places, header_run), header

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,13 +19,30 @@ WIDTH = 120
 def answer(data: Mapping[str, Any], as_json: bool, *parts: Any) -> None:
     """Print `data` as one JSON object, or the parts (text, tables) for people."""
     if as_json:
-        print(json.dumps(data))
+        write_json(data)
         return
     for part in parts:
         if isinstance(part, str):
             print(part)
         else:
             _console(sys.stdout).print(part)
+
+
+_answers: list[Any] = []
+
+
+def keep_stdout_for_json() -> None:
+    """From here on what anybody prints goes to stderr; stdout is for the one JSON object."""
+    if not _answers:
+        sys.stdout.flush()
+        _answers.append(os.fdopen(os.dup(1), "w"))
+        os.dup2(2, 1)
+
+
+def write_json(data: Mapping[str, Any]) -> None:
+    """Write the one JSON object to stdout."""
+    stream = _answers[0] if _answers else sys.stdout
+    print(json.dumps(data), file=stream, flush=True)
 
 
 def table(rows: Iterable[Iterable[Any]], *columns: str, title: str | None = None) -> Any:

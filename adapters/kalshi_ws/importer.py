@@ -6,6 +6,7 @@ session is written to its place in one step. Nothing that was stored before is t
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections import Counter
@@ -241,12 +242,23 @@ def _refusal(messages: np.ndarray, at: int, code: int) -> str:
     return f"price is {price} (YES terms), expected one on the market's price grid"
 
 
+_NAMES_A_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def _check_ticker(made: _Made) -> None:
+    """Check that a ticker can name a folder. Raises TapeError."""
+    if not _NAMES_A_FOLDER.fullmatch(made.ticker):
+        raise TapeError(f"{made.recording.name}: market_ticker {made.ticker!r} is no ticker: "
+                        "expected letters, digits, '.', '_' and '-', a letter or digit first")
+
+
 def _single(made: Iterator[_Made], to: Path) -> list[Report]:
     reports: list[Report] = []
     for each in made:
         if any(each.ticker in report.markets for report in reports):
             raise TapeError(f"market {each.ticker}: is in two recordings: {each.recording.name} "
                             "and one before it; import them apart")
+        _check_ticker(each)
         path = to / each.ticker
         sessions.write(path, each.ticker, (Market(each.ticker, each.tape.tick),),
                        [each.tape.rows], facts=_facts([each]))
@@ -258,6 +270,7 @@ def _grouped(made: Iterator[_Made], to: Path, work: Path) -> list[Report]:
     """Store all markets as one session; their tapes wait on disk."""
     waiting: list[tuple[int, _Made, Path]] = []
     for number, each in enumerate(made):
+        _check_ticker(each)
         if any(other.ticker == each.ticker for _, other, _ in waiting):
             raise TapeError(f"market {each.ticker}: is in two recordings: {each.recording.name} "
                             "and one before it; import them apart")
