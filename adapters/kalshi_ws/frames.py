@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
 import attrs
 import msgspec
@@ -40,6 +40,10 @@ class Kind(IntEnum):
     """Made here: a message of the book that was refused."""
 
 
+Ms = Annotated[int, msgspec.Meta(ge=1, le=9 * 10**12)]
+"""Milliseconds (or seconds) since 1970, before the year 2256: as ns it fits int64."""
+Ns = Annotated[int, msgspec.Meta(ge=1, le=9 * 10**18)]
+Wide = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 Outcome = Literal["yes", "no"]
 Level = tuple[str | int, str | int]
 
@@ -50,9 +54,9 @@ class Delta(msgspec.Struct, gc=False):
     price_dollars: str | None = None
     delta_fp: str | None = None
     ts: datetime | None = None
-    ts_ms: int | None = None
-    price: int | None = None
-    delta: int | None = None
+    ts_ms: Ms | None = None
+    price: Wide | None = None
+    delta: Wide | None = None
 
 
 class Snapshot(msgspec.Struct):
@@ -73,11 +77,11 @@ class Trade(msgspec.Struct, gc=False):
     taker_outcome_side: Outcome | None = None
     taker_side: Outcome | None = None
     is_block_trade: bool = False
-    ts_ms: int | None = None
-    ts: int | None = None
-    yes_price: int | None = None
-    no_price: int | None = None
-    count: int | None = None
+    ts_ms: Ms | None = None
+    ts: Ms | None = None
+    yes_price: Wide | None = None
+    no_price: Wide | None = None
+    count: Wide | None = None
 
 
 class Range(msgspec.Struct):
@@ -91,14 +95,14 @@ class Lifecycle(msgspec.Struct):
     event_type: str
     result: str | None = None
     settlement_value: str | None = None
-    determination_ts: int | None = None
-    settled_ts: int | None = None
+    determination_ts: Ms | None = None
+    settled_ts: Ms | None = None
     is_deactivated: bool | None = None
     price_ranges: list[Range] | None = None
 
 
 class Subscribed(msgspec.Struct):
-    sid: int = -1
+    sid: Wide = -1
     channel: str = ""
     use_yes_price: bool = False
 
@@ -106,8 +110,8 @@ class Subscribed(msgspec.Struct):
 class Frame(msgspec.Struct, tag_field="type", gc=False, kw_only=True):
     """One frame; those with content for the importer name their kind and have a msg."""
 
-    sid: int = -1
-    seq: int = -1
+    sid: Wide = -1
+    seq: Wide = -1
     kind: ClassVar[int] = Kind.IGNORED
 
 
@@ -173,21 +177,21 @@ else:
 class Line(msgspec.Struct, gc=False):
     """A recorder that stamps milliseconds: {"recv_ms", "event"}."""
 
-    recv_ms: int
+    recv_ms: Ms
     event: AnyFrame
 
 
 class StreamLine(msgspec.Struct, gc=False):
     """A recorder that stamps milliseconds: {"received_ms", "frame"}."""
 
-    recv_ms: int = msgspec.field(name="received_ms")
+    recv_ms: Ms = msgspec.field(name="received_ms")
     event: AnyFrame = msgspec.field(name="frame")
 
 
 class RawLine(msgspec.Struct, gc=False):
     """A recorder that keeps the frame as text: {"recv_ts_ns", "raw"}."""
 
-    recv_ts_ns: int
+    recv_ts_ns: Ns
     raw: str
 
 
@@ -200,7 +204,7 @@ class PayloadLine(msgspec.Struct, gc=False):
 class CentsDelta(Delta, gc=False):
     """The delta of a recorder that adds whole cents, rounded, to the venue's fields."""
 
-    price_cents: int | None = None
+    price_cents: Wide | None = None
 
 
 class Part(
@@ -212,9 +216,9 @@ class Part(
 ):
     """A recorder that splits its log by type and names each part; each market has its own seq."""
 
-    recv: int
+    recv: Ns
     market_ticker: str
-    seq: int | None = None
+    seq: Wide | None = None
     kind: ClassVar[int] = Kind.IGNORED
 
 
