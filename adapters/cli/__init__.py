@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         show.keep_stdout_for_json()
     try:
         return foldbook.main(given, prog_name="foldbook", standalone_mode=False) or 0
-    except Exception as error:
+    except Exception as error:  # whatever it is becomes one line and a status
         from . import failures, show
 
         failure = failures.explain(error)
