@@ -154,8 +154,3 @@ def _ignore_literals(kernel: Any) -> None:
         return template(tuple(map(types.unliteral, arguments)), keywords)
 
     kernel.get_call_template = get_call_template
-
-
-def is_compiled(function: object) -> bool:
-    """Whether `function` is a kernel (always false for plain Python functions)."""
-    return hasattr(function, "py_func")

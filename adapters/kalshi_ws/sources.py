@@ -29,7 +29,6 @@ SNIFFED_LINES = 20
 _GZIP = b"\x1f\x8b"
 _NEWLINE = ord("\n")
 _NAMES = re.compile(r"\.(ndjson|jsonl|json)(\.gz)?$")
-_PARTITION = re.compile(r"^[a-z_]+=")
 
 
 class Problems:

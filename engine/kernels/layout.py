@@ -42,12 +42,10 @@ class Run(NamedTuple):
     WATCH,  # bit set of the kinds that end an advance: TapeKind, and JournalKind << 16
     SEEN,  # bit set, as WATCH, of what happened since the last advance
     MIDWAY,  # 1 while the buffer filled up inside a burst
-    PROJECTED_TAPE,  # tape rows that the user's projections have seen
-    PROJECTED_JOURNAL,  # journal rows that they have seen
     DECISIONS,  # periodic decisions made by a compiled strategy
     ERROR,  # see ERROR_*; set by verbs of compiled strategies
     DRIVER_WORDS,
-) = range(10)
+) = range(8)
 
 ERROR_NONE, ERROR_SLOTS, ERROR_BUFFER, ERROR_ORDER, ERROR_MARKET, ERROR_TERMS = range(6)
 

@@ -142,7 +142,6 @@ _TAKES_DEPTH = int(OrderFlag.TAKES_DEPTH)
 _GTC = int(TimeInForce.GTC)
 _IOC = int(TimeInForce.IOC)
 _FOK = int(TimeInForce.FOK)
-_OPEN = int(MarketStatus.OPEN)
 _PAUSED = int(MarketStatus.PAUSED)
 _CLOSED = int(MarketStatus.CLOSED)
 

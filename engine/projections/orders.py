@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from ..kernels.layout import (
@@ -23,6 +22,7 @@ from ..kernels.layout import (
 )
 from ..schema import OrderFlag, Side, TimeInForce
 from ..units import PRICE_ONE
+from .markets import MarketsView
 
 _NUMBER_BITS = 32
 
@@ -61,22 +61,10 @@ class Order(NamedTuple):
         return self.qty - self.left
 
 
-class OrdersView:
+class OrdersView(MarketsView):
     """Own open orders of all markets."""
 
-    __slots__ = ("_bases", "_index", "_memory", "_tickers")
-
-    def __init__(
-        self,
-        memory: memoryview,
-        bases: list[int],
-        tickers: list[str],
-        index: Callable[[str | int], int],
-    ):
-        self._memory = memory
-        self._bases = bases
-        self._tickers = tickers
-        self._index = index
+    __slots__ = ()
 
     def open(self, market: str | int | None = None) -> list[Order]:
         """Return open orders of one market or all: bids, then asks, each best first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..kernels.arithmetic import position_value
@@ -20,6 +20,7 @@ from ..kernels.layout import (
     REALISED,
     RESERVED,
 )
+from .markets import MarketsView
 
 
 class Position(NamedTuple):
@@ -37,22 +38,10 @@ class Position(NamedTuple):
     reserved: int
 
 
-class PositionsView:
+class PositionsView(MarketsView):
     """The account and all positions."""
 
-    __slots__ = ("_bases", "_index", "_memory", "_tickers")
-
-    def __init__(
-        self,
-        memory: memoryview,
-        bases: list[int],
-        tickers: list[str],
-        index: Callable[[str | int], int],
-    ):
-        self._memory = memory
-        self._bases = bases
-        self._tickers = tickers
-        self._index = index
+    __slots__ = ()
 
     @property
     def cash(self) -> int:
