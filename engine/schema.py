@@ -11,7 +11,7 @@ from enum import IntEnum, IntFlag
 
 import numpy as np
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 NO_TIME = np.iinfo(np.int64).max
 """A time that never comes: no expiry, no timer."""
 KEEP = -(2**31)
@@ -46,7 +46,8 @@ class TapeKind(IntEnum):
     TRADE = 4
     """side (the maker's), price, qty: a public trade. See TapeFlag."""
     STATUS = 5
-    """qty: a MarketStatus; price: the payout of one YES contract when DETERMINED or SETTLED."""
+    """qty: a MarketStatus; price: the payout of one YES contract when DETERMINED or SETTLED. See
+    TapeFlag."""
     GRID = 6
     """price: step in the centre; ahead: step at the edges; qty: width of each edge."""
     FEE = 7
@@ -66,6 +67,14 @@ class TapeFlag(IntFlag):
     """TRADE: negotiated off the book."""
     REPRICE = 8
     """INCREASE: the row before is the other half of a price change of one order."""
+    GUESSED = 16
+    """DECREASE: `ahead` is a guess, because none or several orders of the level fit."""
+    INACTIVE = 32
+    """STATUS PAUSED: the market was deactivated; opening it again cancels what rests."""
+    EXCHANGE = 64
+    """STATUS PAUSED: the whole exchange stands still; cancels are refused too."""
+    VOID = 128
+    """STATUS SETTLED: declared void; each position is paid back what it cost."""
 
 
 class MarketStatus(IntEnum):
@@ -74,6 +83,7 @@ class MarketStatus(IntEnum):
     CLOSED = 2
     DETERMINED = 3
     SETTLED = 4
+    DISPUTED = 5
 
 
 class JournalKind(IntEnum):
@@ -92,6 +102,15 @@ class JournalKind(IntEnum):
     FILL = 10
     SETTLED = 11
     CASH_MOVED = 12
+    DECREASE_REQUESTED = 13
+    RESTORED = 14
+    """What own fills took from the displayed book is given back."""
+    GROUP_SET = 15
+    """An order group was created, or reset."""
+    GROUP_TRIGGERED = 16
+    """An order group reached its limit: its orders are canceled, and new ones refused."""
+    KILL_SET = 17
+    """The kill switch was turned: qty 1 on, 0 off."""
 
 
 class Reason(IntEnum):
@@ -99,23 +118,53 @@ class Reason(IntEnum):
 
     NONE = 0
     MARKET_INACTIVE = 1
-    ORDER_NOT_OPEN = 2
-    TRADING_PAUSED = 3
-    INVALID_PRICE = 4
-    INVALID_QTY = 5
-    INVALID_ORDER = 6
-    SELF_CROSS = 7
-    POST_ONLY_CROSS = 8
-    INSUFFICIENT_BALANCE = 9
-    FOK_INSUFFICIENT_VOLUME = 10
-    USER = 11
+    EXCHANGE_PAUSED = 2
+    ORDER_NOT_OPEN = 3
+    TRADING_PAUSED = 4
+    KILLED = 5
+    """Own risk: the kill switch is on."""
+    RISK_LOSS = 6
+    """Own risk: the account has lost more than allowed."""
+    RATE_LIMIT = 7
+    """The venue's token bucket is empty."""
+    MARKET_ORDER = 8
+    """No price: the venue takes limit orders only."""
+    INVALID_PRICE = 9
+    INVALID_QTY = 10
+    INVALID_ORDER = 11
+    DUPLICATE_CLIENT_ID = 12
+    GROUP_NOT_FOUND = 13
+    GROUP_LIMIT = 14
+    RISK_ORDER_QTY = 15
+    """Own risk: the order is larger than allowed."""
+    RISK_OPEN_ORDERS = 16
+    RISK_POSITION = 17
+    RISK_NOTIONAL = 18
+    SELF_CROSS = 19
+    """An amend into an own order."""
+    POST_ONLY_CROSS = 20
+    INSUFFICIENT_BALANCE = 21
+    FOK_INSUFFICIENT_VOLUME = 22
+    USER = 23
     """Canceled on request."""
-    IMMEDIATE_OR_CANCEL = 12
+    IMMEDIATE_OR_CANCEL = 24
     """Canceled: the remainder of an IOC order."""
-    MARKET_CLOSED = 13
+    MARKET_CLOSED = 25
     """Canceled: the market closed."""
-    AMENDED_TO_FILLED = 14
-    """Canceled: an amend set the total to what was filled already."""
+    AMENDED_TO_FILLED = 26
+    """Canceled: an amend or a decrease left nothing open."""
+    TAKER_SELF_TRADE = 27
+    """Canceled: the incoming order met an own resting one."""
+    MAKER_SELF_TRADE = 28
+    """Canceled: an own incoming order met this resting one."""
+    PAUSED = 29
+    """Canceled: the market paused, and the order asked for it."""
+    REACTIVATED = 30
+    """Canceled: the market was deactivated and opened again."""
+    GROUP_TRIGGERED = 31
+    """Canceled: its order group reached its limit."""
+    MARGIN = 32
+    """Canceled: a fill with its fee was more than the account could pay."""
 
 
 class TimeInForce(IntEnum):
@@ -129,6 +178,11 @@ class OrderFlag(IntFlag):
     REDUCE_ONLY = 2
     TAKES_DEPTH = 4
     """FILL: it consumed displayed depth of the opposite ladder, best level first."""
+    CANCEL_ON_PAUSE = 8
+    CANCEL_RESTING = 16
+    """Self-trade prevention: cancel the own resting order, not the incoming one."""
+    REDUCE_TO = 32
+    """DECREASE_REQUESTED: qty is what shall stay open, not what shall go."""
 
 
 class Liquidity(IntEnum):
@@ -196,12 +250,15 @@ JOURNAL_DTYPE = np.dtype(
         ("claim", "<i8"),  # 0.01 contract: what the evidence offered to this fill
         ("expires", "<i8"),  # ns; NO_TIME if never
         ("client_id", "<i8"),  # the user's own number; 0 if none
+        ("guessed", "<i8"),  # 0.01 contract of the way through the queue that is a guess
         ("order", "<i4"),  # number of the order within its market, from 1
         ("price", "<i4"),  # $0.0001, YES terms
         ("market", "<i4"),  # index into Session.markets; NO_MARKET for the account
         ("row", "<i4"),  # number of this row among the rows of its market, from 0
         ("cause_row", "<i4"),
         ("cause_market", "<i4"),
+        ("carry", "<i4"),  # $0.000001, what the order's fees were rounded up by and not yet repaid
+        ("group", "<i4"),  # order group; 0 none
         ("kind", "i1"),  # JournalKind
         ("reason", "i1"),  # Reason
         ("side", "i1"),  # Side
@@ -219,4 +276,4 @@ def _without_padding(dtype: np.dtype) -> bool:
 
 
 assert TAPE_DTYPE.itemsize == 40 and _without_padding(TAPE_DTYPE)
-assert JOURNAL_DTYPE.itemsize == 112 and _without_padding(JOURNAL_DTYPE)
+assert JOURNAL_DTYPE.itemsize == 128 and _without_padding(JOURNAL_DTYPE)
