@@ -70,6 +70,7 @@ class Decrease(TapeEvent, frozen=True):
     price: int
     qty: int
     ahead: int
+    flags: TapeFlag
 
 
 class Trade(TapeEvent, frozen=True):
@@ -84,6 +85,7 @@ class Status(TapeEvent, frozen=True):
 
     qty: MarketStatus
     price: int
+    flags: TapeFlag
 
     @property
     def status(self) -> MarketStatus:
@@ -167,6 +169,7 @@ class OrderEvent(JournalEvent, frozen=True):
     flags: OrderFlag
     expires: int
     client_id: int
+    group: int
 
 
 class Submitted(OrderEvent, frozen=True):
@@ -190,7 +193,11 @@ class Rejected(OrderEvent, frozen=True):
 
 
 class AmendRequested(OrderEvent, frozen=True):
-    pass
+    """price, qty and expires are as asked."""
+
+
+class DecreaseRequested(OrderEvent, frozen=True):
+    """qty is by how much, or with OrderFlag.REDUCE_TO to how much."""
 
 
 class Amended(OrderEvent, frozen=True):
@@ -231,6 +238,8 @@ class Fill(OrderEvent, frozen=True):
     claim: int
     liquidity: Liquidity
     evidence: Evidence
+    guessed: int
+    carry: int
 
 
 class Settled(JournalEvent, frozen=True):
@@ -240,10 +249,35 @@ class Settled(JournalEvent, frozen=True):
     price: int
     qty: int
     cash: int
+    fee: int
 
 
 class CashMoved(JournalEvent, frozen=True):
     cash: int
+
+
+class Restored(JournalEvent, frozen=True):
+    """What own fills took from the market's displayed book is given back."""
+
+
+class GroupSet(JournalEvent, frozen=True):
+    """An order group was created or reset; qty is its limit."""
+
+    group: int
+    qty: int
+
+
+class GroupTriggered(JournalEvent, frozen=True):
+    """An order group reached its limit; qty is what it had matched within the window."""
+
+    group: int
+    qty: int
+
+
+class KillSet(JournalEvent, frozen=True):
+    """The kill switch was turned on (qty 1) or off (qty 0)."""
+
+    qty: int
 
 
 Event = TapeEvent | JournalEvent

@@ -52,6 +52,9 @@ def draft(run, market, kind, cause):
     row["claim"] = 0
     row["expires"] = 0
     row["client_id"] = 0
+    row["guessed"] = 0
+    row["carry"] = 0
+    row["group"] = 0
     row["order"] = 0
     row["price"] = 0
     row["market"] = market
