@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from enum import Enum, IntEnum
 from typing import ClassVar
 
 import attrs
 
 from .errors import UnsupportedError
-from .units import MILLISECOND, PPM, PRICE_ONE, duration
+from .units import PPM, PRICE_ONE, SECOND, duration
+
+DELAY_MAX = 86_400 * SECOND
+"""The longest delay, ns: one day."""
+LIMIT_MAX = 1 << 60
+"""The largest limit; sums with it stay inside int64."""
 
 
 def _grid_step(instance: object, attribute: attrs.Attribute, value: int) -> None:
@@ -17,6 +25,15 @@ def _grid_step(instance: object, attribute: attrs.Attribute, value: int) -> None
 
 
 _integer = attrs.validators.instance_of(int)
+
+
+def _limit(instance: object, attribute: attrs.Attribute, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LIMIT_MAX:
+        raise ValueError(f"{attribute.name}: {value!r}; expected an int from 0 to {LIMIT_MAX}")
+
+
+def _as_integers(values: Iterable[int]) -> tuple[int, ...]:
+    return tuple(operator.index(value) for value in values)
 
 
 @attrs.frozen
@@ -85,43 +102,164 @@ def schedule_at(ts: int) -> FeeSchedule:
 
 
 @attrs.frozen
-class Latency:
-    """How long own commands travel. Only zero is built so far."""
+class Delay:
+    """How long a message travels, ns: always the same, drawn from a table, or as recorded.
 
-    order_ns: int = attrs.field(default=0, validator=_integer)
+    values: the one delay, the table to draw from, or the delays since `times`; times: ns, ascending,
+    only for a recorded one. Raises ValueError that names the row which is wrong.
+    """
+
+    values: tuple[int, ...] = attrs.field(default=(0,), converter=_as_integers)
+    times: tuple[int, ...] = attrs.field(default=(), converter=_as_integers)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.values:
+            raise ValueError("delay: its table has no rows")
+        for row, value in enumerate(self.values):
+            if not 0 <= value <= DELAY_MAX:
+                raise ValueError(
+                    f"delay row {row}: {value} ns; expected 0 to {DELAY_MAX} (one day)"
+                )
+        if self.times and len(self.times) != len(self.values):
+            raise ValueError(f"delay: {len(self.times)} times for {len(self.values)} values")
+        for row in range(1, len(self.times)):
+            if self.times[row] <= self.times[row - 1]:
+                raise ValueError(
+                    f"delay row {row}: time {self.times[row]} is not after {self.times[row - 1]}"
+                )
 
     @classmethod
-    def constant(cls, order: int | str) -> Latency:
-        """Return a model with a fixed order latency, such as "50ms".
+    def constant(cls, value: int | str | timedelta) -> Delay:
+        """Return a delay that is always the same, such as "50ms"."""
+        return cls((duration(value),))
 
-        Raises UnsupportedError for anything but zero.
-        """
-        order_ns = duration(order)
-        if order_ns:
-            raise UnsupportedError(
-                f"latency: {order_ns / MILLISECOND:g} ms; this release has zero latency only"
-            )
-        return cls(order_ns)
+    @classmethod
+    def empirical(cls, values: Iterable[int | str | timedelta]) -> Delay:
+        """Return a delay drawn from a table of measured ones, each as likely as the others."""
+        return cls(tuple(duration(value) for value in values))
+
+    @classmethod
+    def recorded(cls, times: Iterable[int], values: Iterable[int | str | timedelta]) -> Delay:
+        """Return the delay that was in force at each time: that of the last of `times` (ns)."""
+        return cls(tuple(duration(value) for value in values), tuple(times))
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether it never delays anything."""
+        return not any(self.values)
+
+
+NO_DELAY = Delay()
+
+
+class Feed(Enum):
+    """How the market data's delay is known, where it is not a `Delay`."""
+
+    RECORDED = "recorded"
+    """By the receive clock of the recording (docs/semantics.md, section 10)."""
+
+
+@attrs.frozen
+class Latency:
+    """How long own commands travel to the venue, its answers back, and market data to us.
+
+    order, amend (decreases too), cancel, response: delays of each message. feed: a constant delay
+    of market data, or Feed.RECORDED.
+    """
+
+    order: Delay = NO_DELAY
+    amend: Delay = NO_DELAY
+    cancel: Delay = NO_DELAY
+    response: Delay = NO_DELAY
+    feed: Delay | Feed = NO_DELAY
+
+    def __attrs_post_init__(self) -> None:
+        if isinstance(self.feed, Delay) and len(self.feed.values) != 1:
+            raise ValueError("latency: the feed's delay is constant or Feed.RECORDED")
+
+    @classmethod
+    def constant(
+        cls,
+        order: int | str | timedelta = 0,
+        *,
+        amend: int | str | timedelta | None = None,
+        cancel: int | str | timedelta | None = None,
+        response: int | str | timedelta = 0,
+        feed: int | str | timedelta | Feed = 0,
+    ) -> Latency:
+        """Return a model of constant delays; amend and cancel default to that of an order."""
+        return cls(
+            Delay.constant(order),
+            Delay.constant(order if amend is None else amend),
+            Delay.constant(order if cancel is None else cancel),
+            Delay.constant(response),
+            feed if isinstance(feed, Feed) else Delay.constant(feed),
+        )
+
+    @property
+    def delays_commands(self) -> bool:
+        """Whether commands take time to arrive."""
+        return not (self.order.is_zero and self.amend.is_zero and self.cancel.is_zero)
+
+    @property
+    def delays_sight(self) -> bool:
+        """Whether the agent sees the market or its answers later than they happen."""
+        delayed_feed = not isinstance(self.feed, Delay) or not self.feed.is_zero
+        return delayed_feed or not self.response.is_zero
+
+
+class QueueModel(IntEnum):
+    """How much of a decrease stood in front of an own order (docs/semantics.md, section 4)."""
+
+    CONSERVATIVE = 0
+    OPTIMISTIC = 1
+    POWER = 2
+    LOG = 3
+    REBUILT = 4
+    USER = 5
 
 
 @attrs.frozen
 class Queue:
-    """Where a resting order stands in its level. Only `Queue.conservative` is built so far; a run
-    with `Queue.rebuilt` raises UnsupportedError."""
+    """Where a resting order stands in its level, and how it gets forward.
+
+    power: exponent of Queue.power. function: of a user's own model, a compiled function
+    model(ahead, before, qty, row_ahead, flags) -> ahead after a decrease of `qty` at a level that
+    held `before`, all int64 in 0.01 contract; row_ahead is the tape's `ahead` (-1 unknown), flags
+    its TapeFlag bits. What it returns is clipped to what is possible.
+    """
 
     conservative: ClassVar[Queue]
+    optimistic: ClassVar[Queue]
+    proportional: ClassVar[Queue]
+    log: ClassVar[Queue]
     rebuilt: ClassVar[Queue]
 
     name: str = "conservative"
+    model: QueueModel = QueueModel.CONSERVATIVE
+    exponent: int = 1
+    function: Callable[[int, int, int, int, int], int] | None = None
+
+    @classmethod
+    def power(cls, exponent: int) -> Queue:
+        """Return the model whose share in front is front^n / (front^n + behind^n), n from 1 to 8."""
+        if not 1 <= exponent <= 8:
+            raise ValueError(f"queue: power {exponent}; expected 1 to 8")
+        return cls(f"power{exponent}", QueueModel.POWER, exponent)
+
+    @classmethod
+    def of(cls, function: Callable[[int, int, int, int, int], int], name: str = "own") -> Queue:
+        """Return a user's own model from a compiled function (`foldbook.engine.compiled`)."""
+        return cls(name, QueueModel.USER, 1, function)
 
     @classmethod
     def named(cls, name: str) -> Queue:
         """Return the model called `name`. Raises UnsupportedError for unknown names."""
-        if name != "conservative":
-            raise UnsupportedError(
-                f"queue: {name!r}; this release has 'conservative' only (cancels come from behind)"
-            )
-        return cls(name)
+        if name in _QUEUES:
+            return _QUEUES[name]
+        if name.startswith("power") and name[5:].isdigit():
+            return cls.power(int(name[5:]))
+        raise UnsupportedError(f"queue: {name!r}; known are {', '.join(_QUEUES)} and powerN")
 
 
 ZERO_LATENCY = Latency()
@@ -129,4 +267,64 @@ ZERO_LATENCY = Latency()
 CONSERVATIVE = Queue()
 """Back of the queue on arrival; only trades advance it, cancels come from behind first."""
 Queue.conservative = CONSERVATIVE
-Queue.rebuilt = Queue("rebuilt")
+Queue.optimistic = Queue("optimistic", QueueModel.OPTIMISTIC)
+Queue.proportional = Queue("proportional", QueueModel.POWER, 1)
+Queue.log = Queue("log", QueueModel.LOG)
+Queue.rebuilt = Queue("rebuilt", QueueModel.REBUILT)
+_QUEUES = {
+    queue.name: queue
+    for queue in (
+        Queue.conservative,
+        Queue.optimistic,
+        Queue.proportional,
+        Queue.log,
+        Queue.rebuilt,
+    )
+}
+
+
+@attrs.frozen
+class Risk:
+    """Own limits, checked where the venue checks its own; 0 is none (docs/semantics.md, section 11).
+
+    max_order_qty, max_position: 0.01 contract, in each market; max_open_orders: of the account;
+    max_notional, max_loss: $0.000001; tokens_per_second, burst_seconds: the venue's rate limit for
+    writes (SPEC 3.6).
+    """
+
+    max_order_qty: int = attrs.field(default=0, validator=_limit)
+    max_open_orders: int = attrs.field(default=0, validator=_limit)
+    max_position: int = attrs.field(default=0, validator=_limit)
+    max_notional: int = attrs.field(default=0, validator=_limit)
+    max_loss: int = attrs.field(default=0, validator=_limit)
+    tokens_per_second: int = attrs.field(default=0, validator=_limit)
+    burst_seconds: int = attrs.field(default=2, validator=[_limit, attrs.validators.ge(1)])
+
+
+NO_LIMITS = Risk()
+WRITE_TOKENS: Mapping[str, int] = {
+    "basic": 100,
+    "advanced": 300,
+    "expert": 600,
+    "premier": 1000,
+    "paragon": 2000,
+    "prime": 4000,
+    "prestige": 8000,
+}
+"""Write tokens a second of each tier (SPEC 3.6)."""
+
+
+@attrs.frozen
+class Models:
+    """Everything that a run assumes of the venue and of its own limits.
+
+    restored_after: ns after the last own taking in a market until what was taken is given back; 0
+    never. seed: of the delays that are drawn.
+    """
+
+    fees: FeeSchedule
+    latency: Latency = ZERO_LATENCY
+    queue: Queue = CONSERVATIVE
+    risk: Risk = NO_LIMITS
+    restored_after: int = attrs.field(default=0, validator=[_integer, attrs.validators.ge(0)])
+    seed: int = attrs.field(default=0, validator=_integer)
