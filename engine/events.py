@@ -177,6 +177,7 @@ class Submitted(OrderEvent, frozen=True):
 
     tif: int  # type: ignore[assignment]
     flags: int  # type: ignore[assignment]
+    arrives: int
 
 
 class Accepted(OrderEvent, frozen=True):
@@ -195,9 +196,13 @@ class Rejected(OrderEvent, frozen=True):
 class AmendRequested(OrderEvent, frozen=True):
     """price, qty and expires are as asked."""
 
+    arrives: int
+
 
 class DecreaseRequested(OrderEvent, frozen=True):
     """qty is by how much, or with OrderFlag.REDUCE_TO to how much."""
+
+    arrives: int
 
 
 class Amended(OrderEvent, frozen=True):
@@ -210,7 +215,7 @@ class AmendRejected(OrderEvent, frozen=True):
 
 
 class CancelRequested(OrderEvent, frozen=True):
-    pass
+    arrives: int
 
 
 class Canceled(OrderEvent, frozen=True):

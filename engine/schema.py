@@ -185,6 +185,13 @@ class OrderFlag(IntFlag):
     """DECREASE_REQUESTED: qty is what shall stay open, not what shall go."""
 
 
+class SelfTrade(IntEnum):
+    """Which order is canceled when an incoming order meets an own resting one (SPEC 3.2)."""
+
+    CANCEL_INCOMING = 0
+    CANCEL_RESTING = 1
+
+
 class Liquidity(IntEnum):
     NONE = 0
     TAKER = 1
@@ -249,6 +256,7 @@ JOURNAL_DTYPE = np.dtype(
         ("ahead", "<i8"),  # 0.01 contract ahead in the queue
         ("claim", "<i8"),  # 0.01 contract: what the evidence offered to this fill
         ("expires", "<i8"),  # ns; NO_TIME if never
+        ("arrives", "<i8"),  # ns: when a request reaches the venue
         ("client_id", "<i8"),  # the user's own number; 0 if none
         ("guessed", "<i8"),  # 0.01 contract of the way through the queue that is a guess
         ("order", "<i4"),  # number of the order within its market, from 1
@@ -276,4 +284,4 @@ def _without_padding(dtype: np.dtype) -> bool:
 
 
 assert TAPE_DTYPE.itemsize == 40 and _without_padding(TAPE_DTYPE)
-assert JOURNAL_DTYPE.itemsize == 128 and _without_padding(JOURNAL_DTYPE)
+assert JOURNAL_DTYPE.itemsize == 136 and _without_padding(JOURNAL_DTYPE)

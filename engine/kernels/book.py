@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..compiled import inner
-from ..schema import MarketStatus, TapeKind
+from ..schema import MarketStatus, TapeFlag, TapeKind
 from ..units import PRICE_ONE
 from .layout import (
     ACCOUNT_END,
@@ -23,12 +23,13 @@ from .layout import (
     MARKET_WORDS,
     MARKETS,
     MID2,
+    OWN_BUY,
+    PAUSE,
     PENDING,
     PENDING_SNAPSHOT,
     POSITION_WORDS,
     QTY,
     RECIPROCAL,
-    SETTLED,
     STATUS,
     TAKEN,
     TAKER_PPM,
@@ -45,8 +46,16 @@ _STATUS = int(TapeKind.STATUS)
 _GRID = int(TapeKind.GRID)
 _FEE = int(TapeKind.FEE)
 _GAP = int(TapeKind.GAP)
+_OPEN = int(MarketStatus.OPEN)
+_PAUSED = int(MarketStatus.PAUSED)
 _CLOSED = int(MarketStatus.CLOSED)
 _SETTLED = int(MarketStatus.SETTLED)
+_INACTIVE = int(TapeFlag.INACTIVE)
+_EXCHANGE = int(TapeFlag.EXCHANGE)
+_VOID = int(TapeFlag.VOID)
+
+QUIET, CLOSES, PAUSES, REACTIVATES = range(4)
+"""What a row means for the own orders of its market, beside what happens to the book."""
 
 
 @inner
@@ -104,7 +113,7 @@ def clip_taken(state, base):
 
 @inner
 def fold_rare(state, base, row):
-    """Fold a row of any kind but INCREASE and DECREASE; return 1 if it closed the market.
+    """Fold a row of any kind but INCREASE and DECREASE; return QUIET or what it means for orders.
 
     Those two are nearly all of a tape, and concern queues too: see `loop.fold_level`.
     """
@@ -137,7 +146,7 @@ def fold_rare(state, base, row):
         state[base + MAKER_PPM] = row["ahead"]
     elif kind == _STATUS:
         return _set_status(state, base, row)
-    return 0
+    return QUIET
 
 
 @inner
@@ -145,18 +154,36 @@ def _set_status(state, base, row):
     status = row["qty"]
     previous = state[base + STATUS]
     state[DIRTY] = 1
-    if status == _SETTLED and state[base + SETTLED] == 0:
-        state[base + SETTLED] = 1
+    if status == _SETTLED and row["flags"] & _VOID == 0:
         state[base + MID2] = 2 * row["price"]
     if previous >= _CLOSED:
-        if status > previous:
+        if status >= _CLOSED and previous != _SETTLED:
             state[base + STATUS] = status
-        return 0
+        return QUIET
     state[base + STATUS] = status
-    if status < _CLOSED:
-        return 0
+    if status == _PAUSED:
+        kept = state[base + PAUSE] & _INACTIVE
+        state[base + PAUSE] = kept | (np.int64(row["flags"]) & (_INACTIVE | _EXCHANGE))
+        return PAUSES
+    if status == _OPEN:
+        was_inactive = state[base + PAUSE] & _INACTIVE
+        state[base + PAUSE] = 0
+        return REACTIVATES if was_inactive else QUIET
     clear(state, base, True)
-    return 1
+    return CLOSES
+
+
+@inner
+def give_back(state, base):
+    """Fold a restoration: what own fills took is displayed again.
+
+    Except where an own order of the other side would match it: that quote is ours to have had.
+    """
+    top = state[base + TOP]
+    for side in range(2):
+        for rank in range(top + 1):
+            if rank + state[base + OWN_BUY + 1 - side] < top:
+                state[level_at(state, base, side, rank) + TAKEN] = 0
 
 
 @inner

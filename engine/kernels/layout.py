@@ -1,7 +1,8 @@
 """Where everything stands in the state of a run: one contiguous block of int64 words.
 
-    driver words | header | reward | account | one position per market | table of market bases
-    | market blocks (market words, levels, order slots) | words of the user's projections
+    driver words | header | risk | reward | account | one position per market
+    | table of market bases | market blocks (market words, levels, order slots)
+    | commands in flight | order groups | client ids | words of the user's projections
 
 A copy of the block is a fork or a checkpoint. The driver words are about how the run is being
 driven, not about where it is: they are left out of comparisons and digests.
@@ -19,20 +20,24 @@ from typing import NamedTuple
 import numpy as np
 
 from ..schema import NO_TIME
-from ..specs import FeeSchedule, Market
-from ..units import PRICE_ONE
+from ..specs import Market, Models
+from ..units import PRICE_ONE, SECOND
 
 
 class Run(NamedTuple):
     """What every kernel works on.
 
     state: int64 words, see above. rows: journal rows (JOURNAL_DTYPE) from number JOURNAL_BASE on.
-    places: int64, beside each row how many tape rows had been applied before it.
+    places: int64, beside each row how many tape rows had been applied before it. seen: what the
+    agent sees, a state like the first; the same array where nothing delays its sight. tables:
+    int64, never written: delays and fee tables, see `delivery.delays_table` and FEE_TABLE.
     """
 
     state: np.ndarray
     rows: np.ndarray
     places: np.ndarray
+    seen: np.ndarray
+    tables: np.ndarray
 
 
 # Driver words: buffers and watches.
@@ -44,36 +49,87 @@ class Run(NamedTuple):
     MIDWAY,  # 1 while the buffer filled up inside a burst
     DECISIONS,  # periodic decisions made by a compiled strategy
     ERROR,  # see ERROR_*; set by verbs of compiled strategies
+    SLACK,  # how many journal rows one event can write at most
+    BATCH,  # journal number of the first request of the batch being sent, plus 1; 0 none
     DRIVER_WORDS,
-) = range(8)
+) = range(10)
 
 ERROR_NONE, ERROR_SLOTS, ERROR_BUFFER, ERROR_ORDER, ERROR_MARKET, ERROR_TERMS = range(6)
 
-# Header: where the run is.
+# Header: where the run is, and what it assumes.
 (
     NOW,
     CURSOR,  # tape rows applied
     JOURNAL_COUNT,  # journal rows written
     ACCOUNT_ROWS,  # journal rows of the account (NO_MARKET)
-    DUE,  # earliest expiry of any open order
+    DUE,  # the earliest of the next three
+    DUE_EXPIRY,  # of any open order
+    DUE_ARRIVAL,  # of any command in flight
+    DUE_RESTORE,  # of what own fills took in any market
+    JOINED_AT,  # index of the tape row that is the decrease of the trade before it
     CAUSE_KIND,  # what a compiled strategy is reacting to; zero between decisions
     CAUSE_MARKET,
     CAUSE_ROW,
     MARKETS,
     ORDER_CAPACITY,
-    FEE_ROUNDING,
+    OPEN_ORDERS,  # of the account
+    FEE_ROUNDING,  # the schedule's rule, see arithmetic.fill_fee
+    FEE_NEAREST,
+    FEE_PRECISION,
+    FEE_REBATE,
+    FEE_TABLE,  # offset in `tables` of the schedule's own numerators by price, taker then maker
+    QUEUE_MODEL,
+    QUEUE_EXPONENT,
+    RESTORED_AFTER,  # ns; 0 never
+    SEED,  # of the delays that are drawn
     MARK_MODE,
     DIRTY,  # 1: the value of the market at hand may have changed
+    FLIGHTS,  # offset of the commands in flight
+    FLIGHT_CAPACITY,
+    FLIGHT_COUNT,
+    GROUPS,  # offset of the order groups
+    GROUP_CAPACITY,
+    GROUPS_SET,  # groups that exist
+    CLIENT_IDS,  # offset of the table of client ids
+    CLIENT_CAPACITY,
+    CLIENT_COUNT,
     USER_WORDS,  # offset of the user's words
     HEADER_END,
-) = range(DRIVER_WORDS, DRIVER_WORDS + 15)
+) = range(DRIVER_WORDS, DRIVER_WORDS + 37)
+
+# Risk: own limits and what they look at.
+(
+    KILLED,
+    START_CASH,
+    MAX_ORDER_QTY,
+    MAX_OPEN_ORDERS,
+    MAX_POSITION,
+    MAX_NOTIONAL,
+    MAX_LOSS,
+    TOKEN_RATE,  # tokens a second
+    BUCKET_FULL,  # 10^-9 tokens, as the next
+    BUCKET,
+    BUCKET_AT,  # ns
+    RISK_END,
+) = range(HEADER_END, HEADER_END + 12)
 
 # Reward: portfolio value and its history.
-POSITIONS_VALUE, PEAK, DRAWDOWN, REWARD_END = range(HEADER_END, HEADER_END + 4)
+POSITIONS_VALUE, PEAK, DRAWDOWN, REWARD_END = range(RISK_END, RISK_END + 4)
 
 # Account and positions: PositionTracker's own words, contiguous.
-CASH, RESERVED, FEES, REALISED, ACCOUNT_END = range(REWARD_END, REWARD_END + 5)
-POSITION, COST, POSITION_REALISED, POSITION_FEES, POSITION_RESERVED, POSITION_WORDS = range(6)
+CASH, RESERVED, FEES, REALISED, COSTS, ACCOUNT_END = range(REWARD_END, REWARD_END + 6)
+(
+    POSITION,
+    COST,
+    POSITION_REALISED,
+    POSITION_FEES,
+    POSITION_RESERVED,
+    SETTLED_POSITION,  # what the first settlement ended, and what it had cost
+    SETTLED_COST,
+    SETTLED_CASH,  # what settlements have paid and charged in all
+    SETTLED_FEE,
+    POSITION_WORDS,
+) = range(10)
 POSITION_TRACKER = CASH
 ACCOUNT_WORDS = ACCOUNT_END - CASH
 
@@ -103,10 +159,14 @@ ACCOUNT_WORDS = ACCOUNT_END - CASH
     MAKER_PPM,
     NUMBERS,  # orders numbered so far
     JOURNAL_ROWS,  # journal rows of this market so far
-    SETTLED,  # 1 after settlement
+    REQUESTS,  # commands sent so far, and how many of them are answered
+    ANSWERS,
+    HELD,  # orders open or on their way
+    PAUSE,  # flags of the pause
+    RESTORE_AT,  # when what own fills took is given back; NO_TIME never
     ORDERS,  # offset of the order slots, absolute
     MARKET_WORDS,
-) = range(27)
+) = range(31)
 
 PENDING_CROSS, PENDING_SNAPSHOT = 1, 2
 
@@ -123,9 +183,35 @@ QTY, TAKEN, OWN, LEVEL_WORDS = range(4)
     CLIENT,
     TIF,
     FLAGS,
+    GUESSED,  # how much of its way through the queue is a guess
+    CARRY,  # what its fees were rounded up by and not yet repaid
+    GROUP,
     NEXT,  # slot of the next order in priority, or of the next free slot
     ORDER_WORDS,
-) = range(12)
+) = range(15)
+
+# Words of a command in flight; they stand in the order of sending.
+(
+    ARRIVAL,
+    REQUEST,  # JournalKind of its request row
+    REQUEST_ROW,  # number of that row in its market
+    OF_MARKET,
+    OF_ORDER,
+    OF_SIDE,
+    OF_PRICE,
+    OF_QTY,
+    OF_TIF,
+    OF_FLAGS,
+    OF_EXPIRES,
+    OF_CLIENT,
+    OF_GROUP,
+    FLIGHT_WORDS,
+) = range(14)
+
+# Words of an order group: then its window, pairs of (ts, qty), oldest first.
+GROUP_LIMIT, TRIGGERED, ENTRIES, LAST_MARKET, LAST_ROW, WINDOW = range(6)
+WINDOW_ENTRIES = 32
+GROUP_WORDS = WINDOW + 2 * WINDOW_ENTRIES
 
 AHEAD_UNKNOWN = 1 << 62
 """`ahead` of an order whose place in the queue was lost in a gap."""
@@ -141,18 +227,25 @@ def table_offset(markets: int) -> int:
     return ACCOUNT_END + POSITION_WORDS * markets
 
 
-def slack(markets: tuple[Market, ...], order_capacity: int) -> int:
+def slack(markets: tuple[Market, ...], order_capacity: int, order_groups: int) -> int:
     """Return how many journal rows one tape row or one command can write at most."""
-    return 2 * order_capacity + max(market.levels for market in markets) + 16
+    levels = max(market.levels for market in markets)
+    grouped = order_groups + len(markets) * order_capacity if order_groups else 0
+    return 4 * order_capacity + 2 * levels + grouped + 16
+
+
+class Capacities(NamedTuple):
+    """How much a state can hold. orders: open or on their way, in each market; client_ids and
+    groups: of the account; user_words: of the user's projections."""
+
+    orders: int
+    client_ids: int = 0
+    groups: int = 0
+    user_words: int = 0
 
 
 def new_state(
-    markets: tuple[Market, ...],
-    *,
-    fees: FeeSchedule,
-    mark: int,
-    order_capacity: int,
-    user_words: int = 0,
+    markets: tuple[Market, ...], models: Models, mark: int, capacities: Capacities
 ) -> np.ndarray:
     """Return the state before the first event: int64 words."""
     table = table_offset(len(markets))
@@ -160,15 +253,34 @@ def new_state(
     offset = table + len(markets)
     for market in markets:
         bases.append(offset)
-        offset += market_words(market, order_capacity)
-    state = np.zeros(offset + user_words, dtype=np.int64)
+        offset += market_words(market, capacities.orders)
+    flights = 0
+    if models.latency.delays_commands:
+        flights = 2 * capacities.orders * len(markets) + 16
+    client_slots = 1 << (2 * capacities.client_ids).bit_length() if capacities.client_ids else 0
+    regions = {
+        FLIGHTS: flights * FLIGHT_WORDS,
+        GROUPS: (capacities.groups + 1) * GROUP_WORDS,
+        CLIENT_IDS: client_slots,
+        USER_WORDS: capacities.user_words,
+    }
+    starts = {}
+    for word, length in regions.items():
+        starts[word] = offset
+        offset += length
+    state = np.zeros(offset, dtype=np.int64)
+    for word, start in starts.items():
+        state[word] = start
     state[WATCH_MARKET] = -1
-    state[DUE] = NO_TIME
+    state[SLACK] = slack(markets, capacities.orders, capacities.groups)
+    state[DUE] = state[DUE_EXPIRY] = state[DUE_ARRIVAL] = state[DUE_RESTORE] = NO_TIME
     state[MARKETS] = len(markets)
-    state[ORDER_CAPACITY] = order_capacity
-    state[FEE_ROUNDING] = fees.rounding
+    state[ORDER_CAPACITY] = capacities.orders
+    state[FLIGHT_CAPACITY] = flights
+    state[GROUP_CAPACITY] = capacities.groups
+    state[CLIENT_CAPACITY] = client_slots
     state[MARK_MODE] = mark
-    state[USER_WORDS] = offset
+    _set_models(state, models)
     for index, (market, base) in enumerate(zip(markets, bases, strict=True)):
         state[table + index] = base
         words = state[base:]
@@ -176,10 +288,32 @@ def new_state(
         words[TOP] = market.levels - 1
         words[RECIPROCAL] = -(-(1 << 32) // market.tick)
         words[GRID_CENTRE] = words[GRID_EDGE] = market.tick
-        words[TAKER_PPM] = fees.taker_ppm
+        words[TAKER_PPM] = models.fees.taker_ppm
+        words[MAKER_PPM] = models.fees.maker_ppm
         words[MID2] = PRICE_ONE
+        words[RESTORE_AT] = NO_TIME
         words[ORDERS] = base + MARKET_WORDS + 2 * LEVEL_WORDS * market.levels
-        for slot in range(1, order_capacity):
+        for slot in range(1, capacities.orders):
             words[words[ORDERS] - base + ORDER_WORDS * slot + NEXT] = slot + 1
         words[FREE] = 1
     return state
+
+
+def _set_models(state: np.ndarray, models: Models) -> None:
+    fees, risk = models.fees, models.risk
+    state[FEE_ROUNDING] = fees.rounding
+    state[FEE_NEAREST] = fees.nearest
+    state[FEE_PRECISION] = fees.precision
+    state[FEE_REBATE] = fees.rebate
+    state[QUEUE_MODEL] = models.queue.model
+    state[QUEUE_EXPONENT] = models.queue.exponent
+    state[RESTORED_AFTER] = models.restored_after
+    state[SEED] = models.seed
+    state[MAX_ORDER_QTY] = risk.max_order_qty
+    state[MAX_OPEN_ORDERS] = risk.max_open_orders
+    state[MAX_POSITION] = risk.max_position
+    state[MAX_NOTIONAL] = risk.max_notional
+    state[MAX_LOSS] = risk.max_loss
+    state[TOKEN_RATE] = risk.tokens_per_second
+    state[BUCKET_FULL] = risk.tokens_per_second * risk.burst_seconds * SECOND
+    state[BUCKET] = state[BUCKET_FULL]

@@ -1,0 +1,81 @@
+"""Commands in flight: sent, and not yet at the venue. Folds requests and their answers.
+
+They stand in the order of sending, so that of several which arrive at once the first goes first.
+"""
+
+from __future__ import annotations
+
+from ..compiled import inner
+from ..schema import NO_TIME
+from .layout import (
+    ARRIVAL,
+    DUE_ARRIVAL,
+    FLIGHT_COUNT,
+    FLIGHT_WORDS,
+    FLIGHTS,
+    OF_CLIENT,
+    OF_EXPIRES,
+    OF_FLAGS,
+    OF_GROUP,
+    OF_MARKET,
+    OF_ORDER,
+    OF_PRICE,
+    OF_QTY,
+    OF_SIDE,
+    OF_TIF,
+    REQUEST,
+    REQUEST_ROW,
+)
+
+
+@inner
+def take_off(state, row):
+    """Fold a request that will arrive later."""
+    at = state[FLIGHTS] + FLIGHT_WORDS * state[FLIGHT_COUNT]
+    state[FLIGHT_COUNT] += 1
+    state[at + ARRIVAL] = row["arrives"]
+    state[at + REQUEST] = row["kind"]
+    state[at + REQUEST_ROW] = row["row"]
+    state[at + OF_MARKET] = row["market"]
+    state[at + OF_ORDER] = row["order"]
+    state[at + OF_SIDE] = row["side"]
+    state[at + OF_PRICE] = row["price"]
+    state[at + OF_QTY] = row["qty"]
+    state[at + OF_TIF] = row["tif"]
+    state[at + OF_FLAGS] = row["flags"]
+    state[at + OF_EXPIRES] = row["expires"]
+    state[at + OF_CLIENT] = row["client_id"]
+    state[at + OF_GROUP] = row["group"]
+    state[DUE_ARRIVAL] = min(state[DUE_ARRIVAL], row["arrives"])
+
+
+@inner
+def land(state, market, request_row):
+    """Fold the answer to a request: if it was in flight, it is no more."""
+    first = state[FLIGHTS]
+    end = first + FLIGHT_WORDS * state[FLIGHT_COUNT]
+    at = first
+    while at < end and (
+        state[at + REQUEST_ROW] != request_row or state[at + OF_MARKET] != market
+    ):
+        at += FLIGHT_WORDS
+    if at >= end:
+        return
+    for word in range(at, end - FLIGHT_WORDS):
+        state[word] = state[word + FLIGHT_WORDS]
+    for word in range(end - FLIGHT_WORDS, end):
+        state[word] = 0
+    state[FLIGHT_COUNT] -= 1
+    due = NO_TIME
+    for at in range(first, end - FLIGHT_WORDS, FLIGHT_WORDS):
+        due = min(due, state[at + ARRIVAL])
+    state[DUE_ARRIVAL] = due
+
+
+@inner
+def next_arrival(state):
+    """Return the offset of the flight that arrives first; of several, the one sent first."""
+    at = state[FLIGHTS]
+    while state[at + ARRIVAL] != state[DUE_ARRIVAL]:
+        at += FLIGHT_WORDS
+    return at
