@@ -41,6 +41,7 @@ WORDS = numba.typeof(np.zeros(0, np.int64))
 """Numba type of a state block, and of the words of projections and strategies."""
 TAPE_ROWS = numba.typeof(_read_only(TAPE_DTYPE))
 JOURNAL_ROWS = numba.typeof(np.zeros(0, JOURNAL_DTYPE))
+INT = types.int64
 
 
 def _cache_folder() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..compiled import entry
 from ..fees import CENT, SCALE, Rebate, Round
-from ..units import PPM, PRICE_ONE
+from ..units import PRICE_ONE
 
 _FITS = (1 << 62) - 1
 _NEAREST = int(Round.NEAREST)
@@ -39,13 +39,6 @@ def muldiv(a: int, b: int, c: int, up: int) -> int:
     if up and rest > 0:
         quotient += 1
     return whole * b + quotient
-
-
-@entry
-def taker_fee(rate_ppm: int, qty: int, price: int, rounding: int) -> int:
-    """Return the fee of one taker fill, $0.000001, rounded up to `rounding` (SPEC 5.1, 5.2)."""
-    scaled = rate_ppm * price * (PRICE_ONE - price)
-    return muldiv(scaled, qty, PPM * PRICE_ONE * rounding, 1) * rounding
 
 
 @entry

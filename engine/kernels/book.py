@@ -9,12 +9,16 @@ from __future__ import annotations
 import numpy as np
 
 from ..compiled import inner
-from ..schema import MarketStatus, TapeFlag, TapeKind
+from ..schema import NO_TIME, MarketStatus, TapeFlag, TapeKind
 from ..units import PRICE_ONE
 from .layout import (
     ACCOUNT_END,
     BEST_BUY,
     DIRTY,
+    DUE,
+    DUE_ARRIVAL,
+    DUE_EXPIRY,
+    DUE_RESTORE,
     GRID_CENTRE,
     GRID_EDGE,
     GRID_WIDTH,
@@ -30,6 +34,8 @@ from .layout import (
     POSITION_WORDS,
     QTY,
     RECIPROCAL,
+    RESTORE_AT,
+    RESTORED_AFTER,
     STATUS,
     TAKEN,
     TAKER_PPM,
@@ -135,6 +141,7 @@ def fold_rare(state, base, row):
         state[DIRTY] = 1
     elif kind == _GAP:
         clear(state, base, True)
+        _restore_at(state, base, NO_TIME)
         state[base + TRUSTED] = 0
         state[DIRTY] = 1
     elif kind == _GRID:
@@ -170,6 +177,7 @@ def _set_status(state, base, row):
         state[base + PAUSE] = 0
         return REACTIVATES if was_inactive else QUIET
     clear(state, base, True)
+    _restore_at(state, base, NO_TIME)
     return CLOSES
 
 
@@ -184,6 +192,26 @@ def give_back(state, base):
         for rank in range(top + 1):
             if rank + state[base + OWN_BUY + 1 - side] < top:
                 state[level_at(state, base, side, rank) + TAKEN] = 0
+    _restore_at(state, base, NO_TIME)
+
+
+@inner
+def _restore_at(state, base, ts):
+    """Set when what own fills took in a market is given back."""
+    if state[base + RESTORE_AT] == ts:
+        return
+    state[base + RESTORE_AT] = ts
+    due = NO_TIME
+    for market in range(state[MARKETS]):
+        due = min(due, state[base_of(state, market) + RESTORE_AT])
+    state[DUE_RESTORE] = due
+    set_due(state)
+
+
+@inner
+def set_due(state):
+    """Note what is due next: an expiry, an arrival or a restoration."""
+    state[DUE] = min(state[DUE_EXPIRY], state[DUE_ARRIVAL], state[DUE_RESTORE])
 
 
 @inner
@@ -204,8 +232,10 @@ def visible_best(state, base, side, rank):
 
 
 @inner
-def take(state, base, side, qty):
-    """Take `qty` of the visible depth of a side, best level first, into own hands."""
+def take(state, base, side, qty, ts):
+    """Take `qty` of the visible depth of a side at `ts`, best level first, into own hands."""
+    if state[RESTORED_AFTER] > 0:
+        _restore_at(state, base, ts + state[RESTORED_AFTER])
     rank = visible_best(state, base, side, state[base + BEST_BUY + side])
     while qty > 0 and rank > 0:
         level = level_at(state, base, side, rank)

@@ -26,6 +26,7 @@ _ANSWERS = sum(
         JournalKind.DECREASE_REQUESTED,
         JournalKind.GROUP_SET,
         JournalKind.KILL_SET,
+        JournalKind.CASH_MOVED,
     )
 )
 

@@ -8,22 +8,29 @@ rebuilds the same state (`loop.rebuild`).
 from __future__ import annotations
 
 from ..compiled import inner
-from ..schema import NO_MARKET, CauseKind, JournalKind, OrderFlag
-from .book import base_of, price_of, take
+from ..schema import NO_MARKET, CauseKind, JournalKind, OrderFlag, Reason
+from .book import base_of, give_back, price_of, set_due, take
+from .flights import land, take_off
+from .groups import apply_group, apply_grouped_fill
 from .layout import (
     ACCOUNT_ROWS,
+    ANSWERS,
     CLIENT,
     CURSOR,
     DIRTY,
     EXPIRES,
     FLAGS,
+    FLIGHT_COUNT,
+    GROUP,
     JOURNAL_BASE,
     JOURNAL_COUNT,
     JOURNAL_ROWS,
+    KILLED,
     LEFT,
     NOW,
     NUMBER,
     RANK,
+    REQUESTS,
     SEEN,
     SIDE,
     TIF,
@@ -31,10 +38,32 @@ from .layout import (
 )
 from .orders import apply_order, slot_at
 from .positions import apply_position
+from .risk import apply_tokens
 
 _FILL = int(JournalKind.FILL)
+_CANCELED = int(JournalKind.CANCELED)
+_RESTORED = int(JournalKind.RESTORED)
+_KILL_SET = int(JournalKind.KILL_SET)
+_CASH_MOVED = int(JournalKind.CASH_MOVED)
 _TAKES_DEPTH = int(OrderFlag.TAKES_DEPTH)
+_USER = int(Reason.USER)
+_AMENDED_TO_FILLED = int(Reason.AMENDED_TO_FILLED)
 _CAUSE_JOURNAL = int(CauseKind.JOURNAL)
+_REQUESTS = (
+    1 << JournalKind.SUBMITTED
+    | 1 << JournalKind.AMEND_REQUESTED
+    | 1 << JournalKind.CANCEL_REQUESTED
+    | 1 << JournalKind.DECREASE_REQUESTED
+)
+_ANSWERS = (
+    1 << JournalKind.ACCEPTED
+    | 1 << JournalKind.REJECTED
+    | 1 << JournalKind.AMENDED
+    | 1 << JournalKind.AMEND_REJECTED
+    | 1 << JournalKind.CANCEL_REJECTED
+)
+"""Bit sets of JournalKind; CANCELED answers a request if it is for one of two reasons."""
+_BEGINNINGS = _REQUESTS | 1 << JournalKind.EXPIRED | 1 << JournalKind.RESTORED
 
 
 @inner
@@ -51,6 +80,7 @@ def draft(run, market, kind, cause):
     row["ahead"] = 0
     row["claim"] = 0
     row["expires"] = 0
+    row["arrives"] = 0
     row["client_id"] = 0
     row["guessed"] = 0
     row["carry"] = 0
@@ -84,6 +114,7 @@ def describe(row, state, base, slot):
     row["flags"] = state[at + FLAGS]
     row["expires"] = state[at + EXPIRES]
     row["client_id"] = state[at + CLIENT]
+    row["group"] = state[at + GROUP]
 
 
 @inner
@@ -105,19 +136,58 @@ def publish(run):
 
 
 @inner
+def begins(row):
+    """Whether nothing that was still going on can have written a row: what came before is over."""
+    kind = row["kind"]
+    return (_BEGINNINGS >> kind) & 1 == 1 or _is_answer(kind, row["reason"])
+
+
+@inner
+def _is_answer(kind, reason):
+    if kind == _CANCELED:
+        return reason == _USER or reason == _AMENDED_TO_FILLED
+    return (_ANSWERS >> kind) & 1 == 1
+
+
+@inner
 def apply_journal(state, row):
     """Fold one journal row into every projection."""
     state[JOURNAL_COUNT] += 1
     market = row["market"]
+    kind = row["kind"]
     if market == NO_MARKET:
         state[ACCOUNT_ROWS] += 1
+        if kind == _KILL_SET:
+            state[KILLED] = row["qty"]
+        elif kind != _CASH_MOVED:
+            apply_group(state, row)
     else:
         base = base_of(state, market)
         state[base + JOURNAL_ROWS] += 1
-        if row["kind"] <= _FILL:
-            if row["kind"] == _FILL and row["flags"] & _TAKES_DEPTH:
-                take(state, base, 1 - row["side"], row["qty"])
+        if kind == _RESTORED:
+            give_back(state, base)
+        elif kind <= _FILL:
+            if kind == _FILL and row["flags"] & _TAKES_DEPTH:
+                take(state, base, 1 - row["side"], row["qty"], row["ts"])
             apply_order(state, base, row)
+            if kind == _FILL and row["group"] > 0:
+                apply_grouped_fill(state, row)
+        _apply_command(state, base, row)
     apply_position(state, row)
-    if row["cash"] != 0 or row["kind"] == _FILL:
+    if row["cash"] != 0 or kind == _FILL:
         state[DIRTY] = 1
+
+
+@inner
+def _apply_command(state, base, row):
+    """Fold what a row means for the commands on their way and for the rate limit."""
+    if (_REQUESTS >> row["kind"]) & 1:
+        state[base + REQUESTS] += 1
+        if row["arrives"] > row["ts"]:
+            take_off(state, row)
+    elif _is_answer(row["kind"], row["reason"]):
+        state[base + ANSWERS] += 1
+        if state[FLIGHT_COUNT] > 0:
+            land(state, row["market"], row["cause_row"])
+        apply_tokens(state, row)
+    set_due(state)

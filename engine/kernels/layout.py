@@ -66,6 +66,7 @@ ERROR_NONE, ERROR_SLOTS, ERROR_BUFFER, ERROR_ORDER, ERROR_MARKET, ERROR_TERMS = 
     DUE_EXPIRY,  # of any open order
     DUE_ARRIVAL,  # of any command in flight
     DUE_RESTORE,  # of what own fills took in any market
+    KNOWN,  # of a seen state: when the agent knew of the last journal row
     JOINED_AT,  # index of the tape row that is the decrease of the trade before it
     CAUSE_KIND,  # what a compiled strategy is reacting to; zero between decisions
     CAUSE_MARKET,
@@ -74,9 +75,11 @@ ERROR_NONE, ERROR_SLOTS, ERROR_BUFFER, ERROR_ORDER, ERROR_MARKET, ERROR_TERMS = 
     ORDER_CAPACITY,
     OPEN_ORDERS,  # of the account
     FEE_ROUNDING,  # the schedule's rule, see arithmetic.fill_fee
-    FEE_NEAREST,
+    FEE_DIRECTION,
     FEE_PRECISION,
     FEE_REBATE,
+    TAKER_FLAT,  # for each contract besides the rate, $0.000001
+    MAKER_FLAT,
     FEE_TABLE,  # offset in `tables` of the schedule's own numerators by price, taker then maker
     QUEUE_MODEL,
     QUEUE_EXPONENT,
@@ -95,7 +98,7 @@ ERROR_NONE, ERROR_SLOTS, ERROR_BUFFER, ERROR_ORDER, ERROR_MARKET, ERROR_TERMS = 
     CLIENT_COUNT,
     USER_WORDS,  # offset of the user's words
     HEADER_END,
-) = range(DRIVER_WORDS, DRIVER_WORDS + 37)
+) = range(DRIVER_WORDS, DRIVER_WORDS + 40)
 
 # Risk: own limits and what they look at.
 (
@@ -302,9 +305,11 @@ def new_state(
 def _set_models(state: np.ndarray, models: Models) -> None:
     fees, risk = models.fees, models.risk
     state[FEE_ROUNDING] = fees.rounding
-    state[FEE_NEAREST] = fees.nearest
+    state[FEE_DIRECTION] = fees.direction
     state[FEE_PRECISION] = fees.precision
     state[FEE_REBATE] = fees.rebate
+    state[TAKER_FLAT] = fees.taker_flat
+    state[MAKER_FLAT] = fees.maker_flat
     state[QUEUE_MODEL] = models.queue.model
     state[QUEUE_EXPONENT] = models.queue.exponent
     state[RESTORED_AFTER] = models.restored_after

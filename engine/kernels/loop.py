@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..compiled import entry, inner
+from ..compiled import INT, JOURNAL_ROWS, TAPE_ROWS, WORDS, compiled_as, entry, inner, typed, types
 from ..schema import (
     NO_MARKET,
     NO_TIME,
@@ -19,20 +19,36 @@ from ..schema import (
     JournalKind,
     Mark,
     MarketStatus,
+    OrderFlag,
+    Reason,
     TapeFlag,
     TapeKind,
 )
-from .book import base_of, clip_taken, level_at, move_best, rank_of
+from .book import (
+    CLOSES,
+    PAUSES,
+    REACTIVATES,
+    base_of,
+    clip_taken,
+    level_at,
+    move_best,
+    rank_of,
+)
 from .book import fold_rare as fold_book
-from .journal import apply_journal, draft, publish
+from .commands import next_due
+from .delays import known_at
+from .journal import apply_journal, begins, draft, publish
 from .layout import (
     BEST_BUY,
     BEST_SELL,
+    BUCKET_AT,
     CURSOR,
     DIRTY,
     DUE,
     JOURNAL_BASE,
+    JOINED_AT,
     JOURNAL_COUNT,
+    KNOWN,
     LEVEL_WORDS,
     MARK_MODE,
     MIDWAY,
@@ -48,16 +64,18 @@ from .layout import (
     RECIPROCAL,
     ROWS,
     SEEN,
-    SETTLED,
+    START_CASH,
     STATUS,
     TAKEN,
     TOP,
     TRUSTED,
     WATCH,
     WATCH_MARKET,
+    Run,
 )
-from .matching import close_market, expire_next, match_quotes, match_trade, settle
-from .orders import clip_ahead, clip_places, lose_places, traded
+from .matching import cancel_every, match_quotes, match_trade, settle
+from .orders import clip_places, decreased, lose_places, traded
+from .queue_models import no_model
 from .reward import portfolio_value, revalue
 
 REACHED, FULL, WATCHED = range(3)
@@ -70,17 +88,27 @@ _SNAPSHOT_LEVEL = int(TapeKind.SNAPSHOT_LEVEL)
 _TRADE = int(TapeKind.TRADE)
 _GAP = int(TapeKind.GAP)
 _STATUS_KIND = int(TapeKind.STATUS)
+_JOINED = int(TapeFlag.JOINED)
+_VOID = int(TapeFlag.VOID)
 _OFF_RECORD = int(TapeFlag.UNJOINED | TapeFlag.BLOCK)
 _OPEN = int(MarketStatus.OPEN)
+_SETTLED = int(MarketStatus.SETTLED)
 _CASH_MOVED = int(JournalKind.CASH_MOVED)
-_SUBMITTED = int(JournalKind.SUBMITTED)
 _EXPIRED = int(JournalKind.EXPIRED)
-_AMEND_REQUESTED = int(JournalKind.AMEND_REQUESTED)
-_CANCEL_REQUESTED = int(JournalKind.CANCEL_REQUESTED)
+_RESTORED = int(JournalKind.RESTORED)
 _CAUSE_START = int(CauseKind.START)
+_CAUSE_TAPE = int(CauseKind.TAPE)
+_MARKET_CLOSED = int(Reason.MARKET_CLOSED)
+_BY_PAUSE = int(Reason.PAUSED)
+_REACTIVATED = int(Reason.REACTIVATED)
+_CANCEL_ON_PAUSE = int(OrderFlag.CANCEL_ON_PAUSE)
 _CLOSE = int(Mark.CLOSE)
 _JOURNAL_BIT = 1 << 16
 _LEVEL_BITS = 1 << _INCREASE | 1 << _DECREASE
+
+RUN = types.NamedTuple([WORDS, JOURNAL_ROWS, WORDS, WORDS, WORDS], Run)
+QUEUE = typed(INT, INT, INT, INT, INT, returns=INT)
+"""A user's queue model: model(ahead, before, qty, row_ahead, flags) -> ahead."""
 
 
 @entry
@@ -92,15 +120,21 @@ def start(run, ts, cash):
     row["cash"] = cash
     publish(run)
     state[PEAK] = portfolio_value(state)
+    state[START_CASH] = cash
+    state[BUCKET_AT] = ts
     state[DIRTY] = 0
 
 
 @inner
-def fold_level(state, base, kind, side, price, qty):
+def fold_level(state, base, row, model):
     """Fold an INCREASE or DECREASE into the book and into the queues of own orders.
 
     Both kinds take one path, since no processor can guess which of them comes next.
     """
+    kind = np.int64(row["kind"])
+    side = np.int64(row["side"])
+    price = np.int64(row["price"])
+    qty = row["qty"]
     top = state[base + TOP]
     rank = rank_of(state, base, side, price)
     level = level_at(state, base, side, rank)
@@ -111,7 +145,8 @@ def fold_level(state, base, kind, side, price, qty):
         move_best(state, base, side, rank, left)
     if state[level + TAKEN] | state[level + OWN] != 0:
         state[level + TAKEN] = min(state[level + TAKEN], left)
-        clip_ahead(state, base, side, rank, left)
+        if kind == _DECREASE:
+            decreased(state, base, side, rank, left + qty, row, model)
     if rank + state[base + OWN_BUY + 1 - side] >= top and kind == _INCREASE:
         state[base + PENDING] |= PENDING_CROSS
 
@@ -164,13 +199,16 @@ def fold_quiet(state, tape, i, stop, limit):
 
 @inner
 def fold_rare(state, base, kind, row):
-    """Fold a row of any other kind into the book and the queues; return 1 if the market closed."""
-    closed = fold_book(state, base, row)
+    """Fold a row of any other kind into the book and the queues; return what it means for orders,
+    as `book.fold_rare` does."""
+    meaning = fold_book(state, base, row)
     side = np.int64(row["side"])
     rank = rank_of(state, base, side, np.int64(row["price"]))
     if kind == _TRADE:
         if row["flags"] & _OFF_RECORD == 0 and _can_match(state, base):
             traded(state, base, side, rank, row["qty"])
+        if row["flags"] & _JOINED:
+            state[JOINED_AT] = state[CURSOR]
     elif kind == _SNAPSHOT_LEVEL:
         if rank + state[base + OWN_BUY + 1 - side] >= state[base + TOP]:
             state[base + PENDING] |= PENDING_CROSS
@@ -178,7 +216,7 @@ def fold_rare(state, base, kind, row):
         lose_places(state, base)
     elif kind == _STATUS_KIND and row["qty"] == _OPEN:
         state[base + PENDING] |= PENDING_CROSS
-    return closed
+    return meaning
 
 
 @inner
@@ -201,11 +239,16 @@ def _play_rare(run, base, market, kind, row):
         rank = rank_of(state, base, side, np.int64(row["price"]))
         if state[base + OWN_BUY + side] >= rank and _can_match(state, base):
             match_trade(run, market, side, rank, row["qty"])
-    was_settled = state[base + SETTLED]
-    if fold_rare(state, base, kind, row) == 1:
-        close_market(run, market)
-    if was_settled == 0 and state[base + SETTLED] == 1:
-        settle(run, market, np.int64(row["price"]))
+    meaning = fold_rare(state, base, kind, row)
+    cause = (_CAUSE_TAPE, market, state[base + ROWS] - 1)
+    if meaning == CLOSES:
+        cancel_every(run, market, _MARKET_CLOSED, (0, 0), cause)
+    elif meaning == PAUSES:
+        cancel_every(run, market, _BY_PAUSE, (_CANCEL_ON_PAUSE, 0), cause)
+    elif meaning == REACTIVATES:
+        cancel_every(run, market, _REACTIVATED, (0, 0), cause)
+    if kind == _STATUS_KIND and row["qty"] == _SETTLED:
+        settle(run, market, np.int64(row["price"]), row["flags"] & _VOID != 0)
 
 
 @inner
@@ -226,7 +269,7 @@ def _end_burst(run, base, market):
         _end_snapshot(state, base)
         if pending & PENDING_CROSS and _can_match(state, base):
             match_quotes(run, market)
-    revalue(state, base, market)
+    revalue(state, run.tables, base, market)
 
 
 @inner
@@ -242,8 +285,20 @@ def advance(run, tape, limit, stop, slack):
 
     The buffer must have room for `slack` rows (layout.slack) at the call. Returns REACHED, FULL
     (empty the buffer and call again), or WATCHED at the end of a burst in which something of WATCH
-    happened in WATCH_MARKET. When the limit was reached, what is due before it has expired.
+    happened in WATCH_MARKET. When the limit was reached, what is due before it has happened.
     """
+    return play_tape(run, tape, limit, stop, slack, no_model)
+
+
+@compiled_as(INT(RUN, TAPE_ROWS, INT, INT, INT, QUEUE))
+def advance_with(run, tape, limit, stop, slack, model):
+    """Do what `advance` does, with a user's own queue model."""
+    return play_tape(run, tape, limit, stop, slack, model)
+
+
+@inner
+def play_tape(run, tape, limit, stop, slack, model):
+    """See `advance`; model: a user's own queue model, or `no_model`."""
     state = run.state
     end = len(tape)
     i = state[CURSOR]
@@ -271,7 +326,7 @@ def advance(run, tape, limit, stop, slack):
         if i >= stop and not midway:
             return REACHED
         while state[DUE] < ts:
-            expire_next(run)
+            next_due(run)
             if state[SEEN] & watch != 0:
                 return WATCHED
             if not has_room(run, slack):
@@ -285,8 +340,7 @@ def advance(run, tape, limit, stop, slack):
         if rare:
             _play_rare(run, base, market, kind, row)
         else:
-            side = np.int64(row["side"])
-            fold_level(state, base, kind, side, np.int64(row["price"]), row["qty"])
+            fold_level(state, base, row, model)
         if watch != 0:
             state[SEEN] |= 1 << kind
         midway = False
@@ -305,7 +359,7 @@ def advance(run, tape, limit, stop, slack):
             return FULL
     if limit != NO_TIME:
         while state[DUE] < limit:
-            expire_next(run)
+            next_due(run)
             if state[SEEN] & watch != 0:
                 return WATCHED
             if not has_room(run, slack):
@@ -316,12 +370,24 @@ def advance(run, tape, limit, stop, slack):
 
 
 @entry
-def rebuild(state, tape, rows, places, stop):
+def rebuild(run, tape, rows, places, stop):
     """Fold tape rows up to `stop` and the journal rows placed among them; match nothing.
 
     The journal starts with the first row that the state has not seen. Leaves the state of the run
     that wrote it, and returns how many journal rows were folded.
     """
+    return _rebuild(run, tape, rows, places, stop, no_model)
+
+
+@compiled_as(INT(RUN, TAPE_ROWS, JOURNAL_ROWS, WORDS, INT, QUEUE))
+def rebuild_with(run, tape, rows, places, stop, model):
+    """Do what `rebuild` does, with a user's own queue model."""
+    return _rebuild(run, tape, rows, places, stop, model)
+
+
+@inner
+def _rebuild(run, tape, rows, places, stop, model):
+    state = run.state
     deep = state[MARK_MODE] == _CLOSE
     i = state[CURSOR]
     j = 0
@@ -330,34 +396,123 @@ def rebuild(state, tape, rows, places, stop):
         while j < len(rows) and places[j] == i:
             row = rows[j]
             kind = row["kind"]
-            request = kind == _SUBMITTED or kind == _AMEND_REQUESTED or kind == _CANCEL_REQUESTED
-            if (request or kind == _EXPIRED) and i > 0 and (state[DIRTY] != 0 or deep):
-                revalue(state, base_of(state, last), last)
+            if begins(row) and i > 0 and (state[DIRTY] != 0 or deep):
+                revalue(state, run.tables, base_of(state, last), last)
             state[NOW] = max(state[NOW], row["ts"])
             apply_journal(state, row)
             j += 1
+            if kind == _RESTORED:
+                market = np.int64(row["market"])
+                revalue(state, run.tables, base_of(state, market), market)
             if kind == _CASH_MOVED:
                 state[PEAK] = max(state[PEAK], portfolio_value(state))
                 state[DIRTY] = 0
-            else:
+            elif row["market"] != NO_MARKET:
                 last = np.int64(row["market"])
         midway = 0 < i < len(tape) and _same_burst(tape, i)
         if not midway and i > 0 and (state[DIRTY] != 0 or deep):
-            revalue(state, base_of(state, last), last)
+            revalue(state, run.tables, base_of(state, last), last)
         if i >= stop or i >= len(tape):
             return j
-        row = tape[i]
-        last = np.int64(row["market"])
-        kind = np.int64(row["kind"])
-        base = base_of(state, last)
-        state[NOW] = max(state[NOW], row["ts"])
-        state[base + ROWS] += 1
+        last = np.int64(tape[i]["market"])
+        _fold_row(state, tape, i, model)
         i += 1
-        state[CURSOR] = i
-        if kind == _INCREASE or kind == _DECREASE:
-            side = np.int64(row["side"])
-            fold_level(state, base, kind, side, np.int64(row["price"]), row["qty"])
+        if (i == len(tape) or not _same_burst(tape, i)) and _pending(state, last) != 0:
+            _end_snapshot(state, base_of(state, last))
+
+
+@inner
+def _pending(state, market):
+    return state[base_of(state, market) + PENDING]
+
+
+@inner
+def _fold_row(state, tape, i, model):
+    """Fold one row into the book and the queues, and match nothing."""
+    row = tape[i]
+    kind = np.int64(row["kind"])
+    base = base_of(state, np.int64(row["market"]))
+    state[NOW] = max(state[NOW], row["ts"])
+    state[base + ROWS] += 1
+    state[CURSOR] = i + 1
+    if kind == _INCREASE or kind == _DECREASE:
+        fold_level(state, base, row, model)
+    else:
+        fold_rare(state, base, kind, row)
+
+
+@entry
+def follow(run, tape, delivered, limit):
+    """Fold into the seen state what the agent has been delivered or knows of up to `limit`.
+
+    delivered: int64, when each tape row reaches the agent, see `delivery.delivery_times`.
+    """
+    follow_to(run, tape, delivered, limit, no_model)
+
+
+@compiled_as(types.void(RUN, TAPE_ROWS, WORDS, INT, QUEUE))
+def follow_with(run, tape, delivered, limit, model):
+    """Do what `follow` does, with a user's own queue model."""
+    follow_to(run, tape, delivered, limit, model)
+
+
+@inner
+def follow_to(run, tape, delivered, limit, model):
+    """See `follow`."""
+    seen = run.seen
+    while True:
+        known = next_known(run)
+        _follow_tape(run, tape, _delivered_by(run, delivered, min(limit, known)), model)
+        if known > limit:
+            return
+        row = run.rows[seen[JOURNAL_COUNT] - run.state[JOURNAL_BASE]]
+        apply_journal(seen, row)
+        seen[KNOWN] = known
+        if row["market"] != NO_MARKET:
+            market = np.int64(row["market"])
+            revalue(seen, run.tables, base_of(seen, market), market)
+
+
+@entry
+def next_known(run):
+    """Return when the agent will know of the first journal row that it does not know; NO_TIME if
+    there is none."""
+    number = run.seen[JOURNAL_COUNT]
+    if number == run.state[JOURNAL_COUNT]:
+        return NO_TIME
+    row = run.rows[number - run.state[JOURNAL_BASE]]
+    return known_at(run, row, number, run.seen[KNOWN])
+
+
+@inner
+def _delivered_by(run, delivered, limit):
+    """Return how many rows of the tape are delivered by `limit`, of those that have happened."""
+    low = run.seen[CURSOR]
+    high = run.state[CURSOR]
+    while low < high:
+        middle = (low + high) // 2
+        if delivered[middle] <= limit:
+            low = middle + 1
         else:
-            fold_rare(state, base, kind, row)
-        if (i == len(tape) or not _same_burst(tape, i)) and state[base + PENDING] != 0:
-            _end_snapshot(state, base)
+            high = middle
+    return low
+
+
+@inner
+def _follow_tape(run, tape, stop, model):
+    seen = run.seen
+    i = seen[CURSOR]
+    midway = False
+    while i < stop:
+        if not midway:
+            i = fold_quiet(seen, tape, i, stop, NO_TIME)
+            if i == stop:
+                return
+        market = np.int64(tape[i]["market"])
+        base = base_of(seen, market)
+        _fold_row(seen, tape, i, model)
+        i += 1
+        midway = i < stop and _same_burst(tape, i)
+        if not midway and seen[base + PENDING] | seen[DIRTY] != 0:
+            _end_snapshot(seen, base)
+            revalue(seen, run.tables, base, market)

@@ -7,41 +7,60 @@ priority: better rank first, then earlier place. Capacities are checked before a
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..compiled import inner
-from ..schema import NO_TIME, JournalKind
+from ..schema import NO_TIME, JournalKind, TapeFlag
+from ..specs import QueueModel
 from .book import base_of, level_at, rank_of
+from .client_ids import use
 from .layout import (
     AHEAD,
     AHEAD_UNKNOWN,
+    CARRY,
     CLIENT,
-    DUE,
+    CURSOR,
+    DUE_EXPIRY,
     EXPIRES,
     FLAGS,
     FREE,
+    GROUP,
+    GUESSED,
     HEAD_BUY,
+    HELD,
+    JOINED_AT,
     LEFT,
     MARKETS,
     NEXT,
     NUMBER,
     NUMBERS,
+    OPEN_ORDERS,
     ORDER_WORDS,
     ORDERS,
     OWN,
     OWN_BUY,
     QTY,
+    QUEUE_EXPONENT,
+    QUEUE_MODEL,
     RANK,
     SIDE,
     TICK,
     TIF,
     TOTAL,
 )
+from .queue_models import moved_in_front
 
 _SUBMITTED = int(JournalKind.SUBMITTED)
 _ACCEPTED = int(JournalKind.ACCEPTED)
+_REJECTED = int(JournalKind.REJECTED)
 _AMENDED = int(JournalKind.AMENDED)
 _CANCELED = int(JournalKind.CANCELED)
 _EXPIRED = int(JournalKind.EXPIRED)
 _FILL = int(JournalKind.FILL)
+_CONSERVATIVE = int(QueueModel.CONSERVATIVE)
+_REBUILT = int(QueueModel.REBUILT)
+_USER = int(QueueModel.USER)
+_IS_GUESSED = int(TapeFlag.GUESSED)
 
 
 @inner
@@ -69,6 +88,9 @@ def apply_order(state, base, row):
     kind = row["kind"]
     if kind == _SUBMITTED:
         state[base + NUMBERS] = row["order"]
+        state[base + HELD] += 1
+    elif kind == _REJECTED:
+        state[base + HELD] -= 1
     elif kind == _ACCEPTED:
         _insert_new(state, base, row)
     elif kind == _AMENDED:
@@ -77,6 +99,7 @@ def apply_order(state, base, row):
         slot = find(state, base, row["order"])
         left = row["left"]
         state[slot_at(state, base, slot) + LEFT] = left
+        state[slot_at(state, base, slot) + CARRY] = row["carry"]
         if left == 0:
             _remove(state, base, slot)
     elif kind == _CANCELED or kind == _EXPIRED:
@@ -99,9 +122,11 @@ def _insert_new(state, base, row):
     state[at + CLIENT] = row["client_id"]
     state[at + TIF] = row["tif"]
     state[at + FLAGS] = row["flags"]
+    state[at + GROUP] = row["group"]
+    state[OPEN_ORDERS] += 1
+    use(state, row["client_id"])
     _link(state, base, slot)
-    if row["expires"] < state[DUE]:
-        state[DUE] = row["expires"]
+    state[DUE_EXPIRY] = min(state[DUE_EXPIRY], row["expires"])
 
 
 @inner
@@ -120,9 +145,14 @@ def _amend(state, base, row):
     state[at + LEFT] = row["left"]
     state[at + AHEAD] = row["ahead"]
     if not keeps:
+        state[at + GUESSED] = 0
         _unlink(state, base, slot)
         state[at + RANK] = rank
         _link(state, base, slot)
+    expires = state[at + EXPIRES]
+    state[at + EXPIRES] = row["expires"]
+    _set_due(state, expires)
+    state[DUE_EXPIRY] = min(state[DUE_EXPIRY], row["expires"])
 
 
 @inner
@@ -171,8 +201,16 @@ def _remove(state, base, slot):
         state[at + word] = 0
     state[at + NEXT] = state[base + FREE]
     state[base + FREE] = slot
-    if expires == state[DUE] and expires != NO_TIME:
-        state[DUE] = _earliest_expiry(state)
+    state[OPEN_ORDERS] -= 1
+    state[base + HELD] -= 1
+    _set_due(state, expires)
+
+
+@inner
+def _set_due(state, gone):
+    """Find the earliest expiry again, if the one that is `gone` was it."""
+    if gone == state[DUE_EXPIRY] and gone != NO_TIME:
+        state[DUE_EXPIRY] = _earliest_expiry(state)
 
 
 @inner
@@ -201,14 +239,35 @@ def traded(state, base, side, rank, qty):
 
 
 @inner
-def clip_ahead(state, base, side, rank, left):
-    """Fold a decrease of the tape: no more can stand ahead than the level holds."""
+def decreased(state, base, side, rank, before, row, model):
+    """Fold a decrease of the tape at a level of `before`: part of it stood before own orders."""
+    qty = row["qty"]
+    after = before - qty
+    row_ahead = np.int64(row["ahead"])
+    flags = np.int64(row["flags"])
+    kind = state[QUEUE_MODEL]
+    if state[JOINED_AT] == state[CURSOR] - 1:
+        kind = _CONSERVATIVE
     slot = state[base + HEAD_BUY + side]
     while slot > 0:
         at = slot_at(state, base, slot)
-        if state[at + RANK] == rank and state[at + AHEAD] > left:
-            state[at + AHEAD] = left
         slot = state[at + NEXT]
+        if state[at + RANK] != rank:
+            continue
+        known = min(state[at + AHEAD], after)
+        front = min(state[at + AHEAD], before)
+        if kind == _CONSERVATIVE:
+            moved = 0
+        elif kind == _USER:
+            rest = model(front, before, qty, row_ahead, flags)
+            moved = front - min(max(rest, 0), front)
+        else:
+            moved = moved_in_front(
+                kind, state[QUEUE_EXPONENT], front, before, qty, row_ahead
+            )
+        state[at + AHEAD] = min(front - moved, after)
+        if kind != _REBUILT or flags & _IS_GUESSED:
+            state[at + GUESSED] += known - state[at + AHEAD]
 
 
 @inner
@@ -219,6 +278,7 @@ def lose_places(state, base):
         while slot > 0:
             at = slot_at(state, base, slot)
             state[at + AHEAD] = AHEAD_UNKNOWN
+            state[at + GUESSED] = 0
             slot = state[at + NEXT]
 
 

@@ -15,6 +15,7 @@ from .layout import (
     ACCOUNT_WORDS,
     CASH,
     COST,
+    COSTS,
     FEES,
     POSITION,
     POSITION_FEES,
@@ -24,6 +25,10 @@ from .layout import (
     POSITION_WORDS,
     REALISED,
     RESERVED,
+    SETTLED_CASH,
+    SETTLED_COST,
+    SETTLED_FEE,
+    SETTLED_POSITION,
 )
 
 _FILL = int(JournalKind.FILL)
@@ -66,11 +71,24 @@ def apply_position(state, row):
     if kind == _FILL:
         _fill(state, at, row)
     elif kind == _SETTLED:
-        profit = row["cash"] - state[at + COST]
+        _settle(state, at, row)
+
+
+@inner
+def _settle(state, at, row):
+    """Fold a settlement: the first ends the position, later ones correct what it paid."""
+    profit = row["cash"] - state[at + COST]
+    if state[at + SETTLED_POSITION] == 0:
+        state[at + SETTLED_POSITION] = state[at + POSITION]
+        state[at + SETTLED_COST] = state[at + COST]
+        state[COSTS] -= state[at + COST]
         state[at + POSITION] = 0
         state[at + COST] = 0
-        state[at + POSITION_REALISED] += profit
-        state[REALISED] += profit
+    state[at + SETTLED_CASH] += row["cash"]
+    state[at + SETTLED_FEE] += row["fee"]
+    state[at + POSITION_FEES] += row["fee"]
+    state[at + POSITION_REALISED] += profit
+    state[REALISED] += profit
 
 
 @inner
@@ -80,6 +98,7 @@ def _fill(state, at, row):
     position = state[at + POSITION]
     leg = row["price"] if side == 0 else PRICE_ONE - row["price"]
     closing = closing_part(position, side, qty)
+    cost = state[at + COST]
     if closing > 0:
         basis = muldiv(state[at + COST], closing, abs(position), 0)
         profit = (PRICE_ONE - leg) * closing - basis
@@ -87,5 +106,6 @@ def _fill(state, at, row):
         state[at + POSITION_REALISED] += profit
         state[REALISED] += profit
     state[at + COST] += leg * (qty - closing)
+    state[COSTS] += state[at + COST] - cost
     state[at + POSITION] = position + qty if side == 0 else position - qty
     state[at + POSITION_FEES] += row["fee"]

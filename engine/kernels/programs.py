@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..compiled import JOURNAL_ROWS, TAPE_ROWS, WORDS, compiled_as, inner, typed, types
+from ..compiled import INT, JOURNAL_ROWS, TAPE_ROWS, WORDS, compiled_as, inner, typed, types
 from ..schema import NO_MARKET, NO_TIME, CauseKind, TapeKind
 from .book import base_of
 from .layout import (
@@ -26,9 +26,9 @@ from .layout import (
     JOURNAL_COUNT,
     ROWS,
     USER_WORDS,
-    Run,
 )
-from .loop import FULL, REACHED, advance, has_room
+from .loop import FULL, QUEUE, REACHED, RUN, follow_to, has_room, play_tape
+from .queue_models import no_model
 
 FAILED = 3
 """Why `play` returned, besides those of `advance`: the strategy made a mistake (layout.ERROR)."""
@@ -59,18 +59,19 @@ _FOREVER = 1 << 62
 
 class Plan(NamedTuple):
     """When a compiled strategy decides: at start + k x every, k = 0, 1, ..., not after `end`; with
-    every = 0 after each burst that changed a book. projects: 1 if there are projections."""
+    every = 0 after each burst that changed a book. projects: 1 if there are projections; sees_late:
+    1 if the seen state is not the venue's."""
 
     start: int
     every: int
     end: int
     slack: int
     projects: int
+    sees_late: int
 
 
-RUN = types.NamedTuple([WORDS, JOURNAL_ROWS, WORDS], Run)
-PLAN = types.NamedUniTuple(types.int64, 5, Plan)
-FOLD = typed(WORDS, TAPE_ROWS, JOURNAL_ROWS, types.int64, types.int64)
+PLAN = types.NamedUniTuple(INT, 6, Plan)
+FOLD = typed(WORDS, TAPE_ROWS, JOURNAL_ROWS, INT, INT)
 """A projection: fold(words, tape, rows, source, i) folds row i of the source."""
 DECIDE = typed(RUN, WORDS)
 """A strategy: decide(sim, words)."""
@@ -106,40 +107,77 @@ def project(run, tape, fold):
     _project(run, tape, fold)
 
 
-@compiled_as(types.int64(RUN, TAPE_ROWS, PLAN, WORDS, DECIDE, FOLD))
-def play(run, tape, plan, words, decide, fold):
+@compiled_as(INT(RUN, TAPE_ROWS, WORDS, PLAN, WORDS, DECIDE, FOLD))
+def play(run, tape, delivered, plan, words, decide, fold):
     """Run a compiled strategy to the end of the tape.
 
-    Returns REACHED at the end, FULL (empty the buffer and call again), or FAILED.
+    delivered: as of `loop.follow`. Returns REACHED at the end, FULL (empty the buffer and call
+    again), or FAILED.
     """
+    return _play((run, tape, delivered), plan, words, (decide, fold), no_model)
+
+
+@compiled_as(INT(RUN, TAPE_ROWS, WORDS, PLAN, WORDS, DECIDE, FOLD, QUEUE))
+def play_with(run, tape, delivered, plan, words, decide, fold, model):
+    """Do what `play` does, with a user's own queue model."""
+    return _play((run, tape, delivered), plan, words, (decide, fold), model)
+
+
+@inner
+def _play(sources, plan, words, user, model):
+    run, tape, delivered = sources
+    decide, fold = user
     state = run.state
     room = (DECISION_ROOM + 1) * plan.slack
     while True:
-        due = plan.start + state[DECISIONS] * plan.every
-        last = plan.every > 0 and due > plan.end
-        limit = due if plan.every > 0 and not last else NO_TIME
-        status = advance(run, tape, limit, _FOREVER, room)
+        last = plan.every > 0 and plan.start + state[DECISIONS] * plan.every > plan.end
+        limit = NO_TIME
+        if plan.every > 0 and not last:
+            limit = plan.start + state[DECISIONS] * plan.every
+        elif plan.sees_late and not last and run.seen[CURSOR] < len(tape):
+            limit = delivered[run.seen[CURSOR]]
+        status = play_tape(run, tape, limit, _FOREVER, room, model)
         if plan.projects:
             _project(run, tape, fold)
         if status == FULL:
             return FULL
-        if last or (plan.every == 0 and status == REACHED):
+        first = run.seen[CURSOR]
+        if plan.sees_late:
+            follow_to(run, tape, delivered, limit, model)
+        if last or (plan.every == 0 and limit == NO_TIME and status == REACHED):
             return REACHED
-        if plan.every > 0:
-            state[CAUSE_KIND] = _CAUSE_TIMER
-            state[CAUSE_MARKET] = NO_MARKET
+        if plan.every > 0 or not plan.sees_late or _changes_book(tape, first, run.seen[CURSOR]):
+            _set_cause(run, tape, plan.every > 0)
+            decide(run, words)
+            state[CAUSE_KIND] = 0
+            state[CAUSE_MARKET] = 0
             state[CAUSE_ROW] = 0
-        else:
-            market = np.int64(tape[state[CURSOR] - 1]["market"])
-            state[CAUSE_KIND] = _CAUSE_TAPE
-            state[CAUSE_MARKET] = market
-            state[CAUSE_ROW] = state[base_of(state, market) + ROWS] - 1
-        decide(run, words)
-        state[CAUSE_KIND] = 0
-        state[CAUSE_MARKET] = 0
-        state[CAUSE_ROW] = 0
+            if state[ERROR] != ERROR_NONE:
+                return FAILED
         state[DECISIONS] += 1
-        if state[ERROR] != ERROR_NONE:
-            return FAILED
         if not has_room(run, room):
             return FULL
+
+
+@inner
+def _changes_book(tape, first, stop):
+    """Whether a book differs after rows from `first` up to `stop`."""
+    for i in range(first, stop):
+        if (BOOK_CHANGES >> tape[i]["kind"]) & 1:
+            return True
+    return False
+
+
+@inner
+def _set_cause(run, tape, is_timed):
+    """Note what the decision that comes now reacts to: the clock, or the last row it was shown."""
+    state = run.state
+    if is_timed:
+        state[CAUSE_KIND] = _CAUSE_TIMER
+        state[CAUSE_MARKET] = NO_MARKET
+        state[CAUSE_ROW] = 0
+        return
+    market = np.int64(tape[run.seen[CURSOR] - 1]["market"])
+    state[CAUSE_KIND] = _CAUSE_TAPE
+    state[CAUSE_MARKET] = market
+    state[CAUSE_ROW] = run.seen[base_of(state, market) + ROWS] - 1

@@ -9,21 +9,20 @@ from __future__ import annotations
 from ..compiled import inner
 from ..schema import Mark
 from ..units import PRICE_ONE
-from .arithmetic import position_value, taker_fee
+from .arithmetic import position_value
 from .book import is_live, price_of, visible_at, visible_best
+from .fees import trade_fee
 from .layout import (
     BEST_BUY,
     BEST_SELL,
     CASH,
     DIRTY,
     DRAWDOWN,
-    FEE_ROUNDING,
     MARK_MODE,
     MID2,
     PEAK,
     POSITION,
     POSITIONS_VALUE,
-    TAKER_PPM,
     TICK,
     TOP,
     VALUE,
@@ -40,7 +39,7 @@ def portfolio_value(state):
 
 
 @inner
-def revalue(state, base, market):
+def revalue(state, tables, base, market):
     """Mark a market anew and the portfolio with it."""
     state[DIRTY] = 0
     position = state[position_at(market) + POSITION]
@@ -50,7 +49,7 @@ def revalue(state, base, market):
             state[base + BEST_BUY] + state[base + TOP] - state[base + BEST_SELL]
         ) * state[base + TICK]
     if live and state[MARK_MODE] == _CLOSE:
-        value = _closing_value(state, base, position)
+        value = _closing_value(state, tables, base, position)
     else:
         value = position_value(position, state[base + MID2])
     state[POSITIONS_VALUE] += value - state[base + VALUE]
@@ -63,7 +62,7 @@ def revalue(state, base, market):
 
 
 @inner
-def _closing_value(state, base, position):
+def _closing_value(state, tables, base, position):
     """What closing the position now into displayed depth would pay, taker fees deducted."""
     against = 0 if position > 0 else 1
     left = abs(position)
@@ -73,7 +72,7 @@ def _closing_value(state, base, position):
         part = min(left, visible_at(state, base, against, rank))
         price = price_of(state, base, against, rank)
         value += part * (price if against == 0 else PRICE_ONE - price)
-        value -= taker_fee(state[base + TAKER_PPM], part, price, state[FEE_ROUNDING])
+        value -= trade_fee(state, tables, base, price, part)
         left -= part
         rank = visible_best(state, base, against, rank - 1)
     return value

@@ -8,10 +8,14 @@ full slot table) stops the run with a named error, and the verb returns 0.
 from __future__ import annotations
 
 from ..compiled import inner, small
-from ..schema import KEEP, NO_TIME, TimeInForce
-from . import matching
+from ..schema import KEEP, NO_TIME, OrderFlag, TimeInForce
 from .book import base_of, price_of, visible_at, visible_best
+from .commands import amend as send_amend
+from .commands import cancel as send_cancel
+from .commands import decrease as send_decrease
+from .commands import submit as send_submit
 from .layout import (
+    ANSWERS,
     BEST_BUY,
     CASH,
     CAUSE_KIND,
@@ -24,8 +28,10 @@ from .layout import (
     ERROR_ORDER,
     ERROR_SLOTS,
     ERROR_TERMS,
-    FREE,
+    FLIGHT_CAPACITY,
+    FLIGHT_COUNT,
     HEAD_BUY,
+    HELD,
     JOURNAL_BASE,
     JOURNAL_COUNT,
     LEFT,
@@ -38,24 +44,33 @@ from .layout import (
     ORDER_CAPACITY,
     POSITION,
     RANK,
+    REQUESTS,
     RESERVED,
+    SLACK,
     STATUS,
-    TOP,
     TRUSTED,
 )
 from .orders import slot_at
 from .positions import position_at
+from .refusals import Command
 
 PRICE_MAX = 1 << 30
 """A price beyond it, either way, cannot be sent."""
 _GTC = int(TimeInForce.GTC)
+_REDUCE_TO = int(OrderFlag.REDUCE_TO)
+_ORDER_FLAGS = int(
+    OrderFlag.POST_ONLY
+    | OrderFlag.REDUCE_ONLY
+    | OrderFlag.CANCEL_ON_PAUSE
+    | OrderFlag.CANCEL_RESTING
+)
 
 
 @small
 def _command(sim, market, order, terms):
     state = sim.state
     side, price, qty, tif, flags = terms
-    return matching.Command(
+    return Command(
         market,
         order,
         side,
@@ -63,7 +78,8 @@ def _command(sim, market, order, terms):
         qty,
         tif,
         flags,
-        NO_TIME,
+        KEEP if order > 0 else NO_TIME,
+        0,
         0,
         state[CAUSE_KIND],
         state[CAUSE_MARKET],
@@ -82,9 +98,11 @@ def _is_sendable(sim, market, order):
     room = len(sim.rows) - (state[JOURNAL_COUNT] - state[JOURNAL_BASE])
     if state[ERROR] != ERROR_NONE:
         return False
-    if room < 2 * state[ORDER_CAPACITY] + state[base + TOP] + 17:
+    if room < state[SLACK]:
         state[ERROR] = ERROR_BUFFER
-    elif order == 0 and state[base + FREE] == 0:
+    elif order == 0 and state[base + HELD] == state[ORDER_CAPACITY]:
+        state[ERROR] = ERROR_SLOTS
+    elif 0 < state[FLIGHT_CAPACITY] == state[FLIGHT_COUNT]:
         state[ERROR] = ERROR_SLOTS
     elif order < 0 or order > state[base + NUMBERS]:
         state[ERROR] = ERROR_ORDER
@@ -103,10 +121,10 @@ def submit_as(sim, market, side, terms):
     if not _is_sendable(sim, market, 0):
         return 0
     price, qty, tif, flags = terms
-    if side < 0 or side > 1 or abs(price) > PRICE_MAX or tif < 0 or tif > 2 or flags & ~3:
+    if side < 0 or side > 1 or abs(price) > PRICE_MAX or tif < 0 or tif > 2 or flags & ~_ORDER_FLAGS:
         sim.state[ERROR] = ERROR_TERMS
         return 0
-    return matching.submit(sim, _command(sim, market, 0, (side, price, qty, tif, flags)))
+    return send_submit(sim, _command(sim, market, 0, (side, price, qty, tif, flags)))
 
 
 @inner
@@ -117,7 +135,7 @@ def amend(sim, market, order, price, qty):
     if abs(price) > PRICE_MAX and price != KEEP:
         sim.state[ERROR] = ERROR_TERMS
         return 0
-    return matching.amend(sim, _command(sim, market, order, (0, price, qty, _GTC, 0)))
+    return send_amend(sim, _command(sim, market, order, (0, price, qty, _GTC, 0)))
 
 
 @inner
@@ -125,18 +143,44 @@ def cancel(sim, market, order):
     """Cancel an order by its number; return the number."""
     if order == 0 or not _is_sendable(sim, market, order):
         return 0
-    return matching.cancel(sim, _command(sim, market, order, (0, 0, 0, _GTC, 0)))
+    return send_cancel(sim, _command(sim, market, order, (0, 0, 0, _GTC, 0)))
+
+
+@inner
+def decrease(sim, market, order, qty):
+    """Take `qty` from an order by its number; return the number."""
+    if order == 0 or not _is_sendable(sim, market, order):
+        return 0
+    return send_decrease(sim, _command(sim, market, order, (0, 0, qty, _GTC, 0)))
+
+
+@inner
+def decrease_to(sim, market, order, qty):
+    """Take all but `qty` from an order by its number; return the number."""
+    if order == 0 or not _is_sendable(sim, market, order):
+        return 0
+    return send_decrease(sim, _command(sim, market, order, (0, 0, qty, _GTC, _REDUCE_TO)))
 
 
 @inner
 def cancel_all(sim, market):
-    """Cancel every open order of a market, bids first, best first."""
-    base = base_of(sim.state, market)
+    """Cancel every order of a market that is known to be open, bids first, best first."""
+    seen = sim.seen
+    base = base_of(seen, market)
     for side in range(2):
-        while sim.state[base + HEAD_BUY + side] > 0:
-            order = best_order(sim, market, side)
-            if cancel(sim, market, order) == 0 or best_order(sim, market, side) == order:
+        slot = seen[base + HEAD_BUY + side]
+        while slot > 0:
+            at = slot_at(seen, base, slot)
+            slot = seen[at + NEXT]
+            if cancel(sim, market, seen[at + NUMBER]) == 0:
                 return
+
+
+@small
+def in_flight(sim, market):
+    """Return how many commands of a market have been sent and are not known to be answered."""
+    base = base_of(sim.state, market)
+    return sim.state[base + REQUESTS] - sim.seen[base + ANSWERS]
 
 
 @small
@@ -148,20 +192,20 @@ def now(sim):
 @small
 def markets(sim):
     """Return the number of markets."""
-    return sim.state[MARKETS]
+    return sim.seen[MARKETS]
 
 
 @small
 def is_open(sim, market):
     """Return whether the market trades and its book is trusted."""
-    base = base_of(sim.state, market)
-    return sim.state[base + STATUS] == 0 and sim.state[base + TRUSTED] == 1
+    base = base_of(sim.seen, market)
+    return sim.seen[base + STATUS] == 0 and sim.seen[base + TRUSTED] == 1
 
 
 @small
 def best(sim, market, side):
     """Return the visible best price of a side; 0 or one dollar where there is none."""
-    state = sim.state
+    state = sim.seen
     base = base_of(state, market)
     return price_of(
         state, base, side, visible_best(state, base, side, state[base + BEST_BUY + side])
@@ -171,7 +215,7 @@ def best(sim, market, side):
 @small
 def best_qty(sim, market, side):
     """Return the visible quantity at the best price of a side."""
-    state = sim.state
+    state = sim.seen
     base = base_of(state, market)
     return visible_at(
         state, base, side, visible_best(state, base, side, state[base + BEST_BUY + side])
@@ -181,25 +225,25 @@ def best_qty(sim, market, side):
 @small
 def mid2(sim, market):
     """Return twice the mid at which the market is marked."""
-    return sim.state[base_of(sim.state, market) + MID2]
+    return sim.seen[base_of(sim.seen, market) + MID2]
 
 
 @small
 def position(sim, market):
     """Return the signed position, + YES and - NO."""
-    return sim.state[position_at(market) + POSITION]
+    return sim.seen[position_at(market) + POSITION]
 
 
 @small
 def available(sim):
     """Return cash that is not reserved."""
-    return sim.state[CASH] - sim.state[RESERVED]
+    return sim.seen[CASH] - sim.seen[RESERVED]
 
 
 @small
 def best_order(sim, market, side):
     """Return the number of the first own open order of a side; 0 if there is none."""
-    state = sim.state
+    state = sim.seen
     base = base_of(state, market)
     slot = state[base + HEAD_BUY + side]
     return state[slot_at(state, base, slot) + NUMBER] if slot > 0 else 0
@@ -208,7 +252,7 @@ def best_order(sim, market, side):
 @small
 def best_order_price(sim, market, side):
     """Return the price of the first own open order of a side; 0 if there is none."""
-    state = sim.state
+    state = sim.seen
     base = base_of(state, market)
     slot = state[base + HEAD_BUY + side]
     if slot == 0:
@@ -219,7 +263,7 @@ def best_order_price(sim, market, side):
 @inner
 def open_qty(sim, market, side):
     """Return the open quantity of own orders of a side."""
-    state = sim.state
+    state = sim.seen
     base = base_of(state, market)
     total = 0
     slot = state[base + HEAD_BUY + side]
