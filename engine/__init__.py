@@ -7,6 +7,7 @@ from types import ModuleType as _Module
 
 from . import events
 from .backtest import Backtest
+from .config import Config
 from .errors import (
     CapacityError,
     FoldbookError,
@@ -22,7 +23,7 @@ from .programs import CompiledProjection, CompiledStrategy, strategy
 from .projections.book import BookView
 from .projections.orders import Order
 from .projections.positions import Position
-from .result import Config, Fill, Result
+from .result import Fill, Result
 from .schema import (
     CauseKind,
     Evidence,
@@ -48,10 +49,14 @@ from .specs import (
     KALSHI_2026_08,
     NO_FEES,
     ZERO_LATENCY,
+    Delay,
+    Feed,
     FeeSchedule,
     Latency,
     Market,
+    Models,
     Queue,
+    Risk,
     schedule_at,
 )
 from .units import cents, contracts, dollars, duration, price

@@ -57,7 +57,7 @@ def summary(result: Result) -> str:
     figures = metrics(result)
     lines = [
         f"{result.session.name}: {figures['events']:,} events, cash "
-        f"${decimal_cash(result.config.cash)}, fees {result.config.fees.name}"
+        f"${decimal_cash(result.config.cash)}, fees {result.config.models.fees.name}"
     ]
     for name, value in figures.items():
         lines.append(f"  {name.replace('_', ' '):<15} {_shown(name, value)}")

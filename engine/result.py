@@ -3,91 +3,45 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import attrs
 import numpy as np
 
 from . import explain as _explain
 from . import metrics as _metrics
+from .config import Config
 from .errors import JournalError
 from .journal import Journal, requests
 from .kernels import loop
 from .kernels.layout import ORDER_CAPACITY
 from .kernels.matching import Command
-from .lifecycle import OrderState, check_journal
-from .programs import CompiledProjection
+from .lifecycle import (
+    ACCOUNT_KINDS,
+    VENUE_STATUS,
+    OrderState,
+    check_journal,
+    last_update_reason,
+)
 from .projections.orders import order_id
 from .projections.positions import Position
 from .projections.reward import RewardView
-from .schema import NO_MARKET, Evidence, JournalKind, Liquidity, Mark, Reason, Side
+from .schema import NO_MARKET, Evidence, JournalKind, Liquidity, Reason, Side
 from .session import Session
 from .simulation import Simulation
-from .specs import CONSERVATIVE, ZERO_LATENCY, FeeSchedule, Latency, Queue
+from .specs import Queue
 from .tables import Table
 from .units import PRICE_ONE
 
-
-@attrs.frozen
-class Config:
-    """What a run depends on besides session and strategy."""
-
-    cash: int
-    seed: int
-    fees: FeeSchedule
-    latency: Latency = ZERO_LATENCY
-    queue: Queue = CONSERVATIVE
-    mark: Mark = Mark.MID
-    order_capacity: int = 64
-
-    def simulation(
-        self, session: Session, projections: Sequence[CompiledProjection] = ()
-    ) -> Simulation:
-        """Return a fresh simulation of a session."""
-        return Simulation(
-            session,
-            cash=self.cash,
-            fees=self.fees,
-            latency=self.latency,
-            queue=self.queue,
-            mark=self.mark,
-            order_capacity=self.order_capacity,
-            projections=projections,
-        )
-
-    def header(self) -> dict[str, Any]:
-        """Return the configuration as plain values, as journal files keep it."""
-        return {
-            "cash": self.cash,
-            "seed": self.seed,
-            "fees": {
-                "name": self.fees.name,
-                "taker_ppm": self.fees.taker_ppm,
-                "rounding": self.fees.rounding,
-            },
-            "latency_ns": self.latency.order_ns,
-            "queue": self.queue.name,
-            "mark": self.mark.name,
-            "order_capacity": self.order_capacity,
-        }
-
-    @classmethod
-    def from_header(cls, header: dict[str, Any]) -> Config:
-        """Return the configuration that a header describes. Raises JournalError if it cannot."""
-        try:
-            return cls(
-                cash=int(header["cash"]),
-                seed=int(header["seed"]),
-                fees=FeeSchedule(**header["fees"]),
-                latency=Latency.constant(header["latency_ns"]),
-                queue=Queue.named(header["queue"]),
-                mark=Mark[header["mark"]],
-                order_capacity=int(header["order_capacity"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise JournalError(f"journal header: no configuration of a run ({error!r})") from None
+_CHANGES = (
+    JournalKind.ACCEPTED,
+    JournalKind.REJECTED,
+    JournalKind.AMENDED,
+    JournalKind.CANCELED,
+    JournalKind.EXPIRED,
+    JournalKind.FILL,
+)
+"""Rows that say how an order is from there on."""
 
 
 class Fill(NamedTuple):
@@ -110,8 +64,11 @@ class Fill(NamedTuple):
 
 
 class OrderRecord(NamedTuple):
-    """One submitted order and how it ended. price, qty as they were last; reason if refused or
-    canceled."""
+    """One submitted order and how it ended.
+
+    price, qty as they were last; reason if refused or canceled. status, last_update_reason: in the
+    venue's words, see `lifecycle`.
+    """
 
     id: int
     ts: int
@@ -124,6 +81,9 @@ class OrderRecord(NamedTuple):
     state: OrderState
     reason: Reason
     client_id: int
+    group: int
+    status: str
+    last_update_reason: str
 
 
 class Value(NamedTuple):
@@ -144,13 +104,19 @@ class Result:
 
     @classmethod
     def from_journal(
-        cls, session: Session, rows: np.ndarray, places: np.ndarray, header: dict[str, Any]
+        cls,
+        session: Session,
+        rows: np.ndarray,
+        places: np.ndarray,
+        header: dict[str, Any],
+        queue: Queue | None = None,
     ) -> Result:
         """Return the result that a stored journal tells of, by rebuilding it.
 
-        Raises JournalError if the journal belongs to another session or is not in order.
+        queue: the queue model, where it was a function of the user's own. Raises JournalError if
+        the journal belongs to another session or is not in order.
         """
-        config = Config.from_header(header)
+        config = Config.from_header(header, queue)
         journal = Journal(rows, places)
         digest = header.get("session", {}).get("digest", session.digest)
         if digest != session.digest:
@@ -208,41 +174,32 @@ class Result:
     @cached_property
     def orders(self) -> Table[OrderRecord]:
         """All submitted orders, refused ones included, in the order of their submission."""
-        records: dict[int, list[Any]] = {}
+        records: dict[int, dict[str, Any]] = {}
         states = check_journal(self.journal.rows)
         rows = self.journal.rows
-        for row, id in zip(rows, _ids(rows).tolist(), strict=True):
+        causes = self.journal.causes().tolist()
+        for row, id, cause in zip(rows, _ids(rows).tolist(), causes, strict=True):
             kind = row["kind"]
             if kind == JournalKind.SUBMITTED:
                 market = int(row["market"])
-                records[id] = [
-                    id,
-                    row["ts"],
-                    self.session.markets[market].ticker,
-                    row["side"],
-                    row["price"],
-                    row["qty"],
-                    0,
-                    0,
-                    states[market, int(row["order"])],
-                    0,
-                    row["client_id"],
-                ]
-            elif kind == JournalKind.FILL:
-                records[id][6] += row["qty"]
-                records[id][7] = row["left"]
-            elif kind in (JournalKind.ACCEPTED, JournalKind.AMENDED):
-                records[id][4], records[id][5] = row["price"], row["qty"]
-                records[id][7] = row["left"]
-            elif kind in (JournalKind.CANCELED, JournalKind.REJECTED, JournalKind.EXPIRED):
-                records[id][7] = 0
-                records[id][9] = row["reason"]
-        columns = list(zip(*records.values(), strict=True)) or [()] * len(OrderRecord._fields)
-        return Table(
-            OrderRecord,
-            dict(zip(OrderRecord._fields, columns, strict=True)),
-            {"side": Side, "state": OrderState, "reason": Reason},
-        )
+                state = states[market, int(row["order"])]
+                records[id] = {
+                    **{name: row[name] for name in ("ts", "side", "price", "qty")},
+                    **{name: row[name] for name in ("client_id", "group")},
+                    "id": id,
+                    "market": self.session.markets[market].ticker,
+                    "filled": 0,
+                    "left": 0,
+                    "state": state,
+                    "reason": Reason.NONE,
+                    "status": VENUE_STATUS[state],
+                    "last_update_reason": "",
+                }
+            elif kind in _CHANGES:
+                request = None if cause < 0 else JournalKind(rows[cause]["kind"])
+                _change(records[id], row, request)
+        columns = {name: [each[name] for each in records.values()] for name in OrderRecord._fields}
+        return Table(OrderRecord, columns, {"side": Side, "state": OrderState, "reason": Reason})
 
     @cached_property
     def positions(self) -> Table[Position]:
@@ -309,6 +266,20 @@ class Result:
 
     def __repr__(self) -> str:
         return f"Result({self.session.name!r}, fills={len(self.fills)}, digest={self.digest[:12]})"
+
+
+def _change(record: dict[str, Any], row: np.void, request: JournalKind | None) -> None:
+    """Fold a row that changes an order, and the kind of what caused it, into its record."""
+    record["left"] = row["left"]
+    if row["kind"] == JournalKind.FILL:
+        record["filled"] += row["qty"]
+    elif row["kind"] in (JournalKind.ACCEPTED, JournalKind.AMENDED):
+        record["price"], record["qty"] = row["price"], row["qty"]
+    else:
+        record["reason"] = row["reason"]
+    record["last_update_reason"] = why = last_update_reason(row, request)
+    if row["kind"] == JournalKind.REJECTED and why:
+        record["status"] = VENUE_STATUS[OrderState.CANCELED]
 
 
 def _ids(rows: np.ndarray) -> np.ndarray:
@@ -379,7 +350,7 @@ def _check_bounds(simulation: Simulation, journal: Journal) -> None:
     placed = np.isin(rows["kind"], (JournalKind.ACCEPTED, JournalKind.AMENDED, JournalKind.FILL))
     level = price // ticks[index]
     rules = {
-        "market": known & ((market >= 0) | (rows["kind"] == JournalKind.CASH_MOVED)),
+        "market": known & ((market >= 0) | np.isin(rows["kind"], ACCOUNT_KINDS)),
         "side": (rows["side"] >= 0) & (rows["side"] <= 1),
         "price": ~placed | ((level > 0) & (level < levels[index]) & (price % ticks[index] == 0)),
     }
@@ -395,15 +366,15 @@ def _check_bounds(simulation: Simulation, journal: Journal) -> None:
             f"journal row {behind[0]}: it stands behind tape row {journal.places[behind[0]]}, and "
             f"session {session.name} has {len(session.tape)}"
         )
-    accepted = (rows["kind"] == JournalKind.ACCEPTED).astype(np.int64)
-    ended = np.isin(rows["kind"], (JournalKind.CANCELED, JournalKind.EXPIRED))
+    submitted = (rows["kind"] == JournalKind.SUBMITTED).astype(np.int64)
+    ended = np.isin(rows["kind"], (JournalKind.REJECTED, JournalKind.CANCELED, JournalKind.EXPIRED))
     ended |= (rows["kind"] == JournalKind.FILL) & (rows["left"] == 0)
     for each in range(len(session.markets)):
         of_market = market == each
-        open_orders = np.cumsum((accepted - ended)[of_market])
+        open_orders = np.cumsum((submitted - ended)[of_market])
         capacity = simulation.bus.memory[ORDER_CAPACITY]
         if len(open_orders) and open_orders.max() > capacity:
             raise JournalError(
-                f"journal: more than order_capacity {capacity} orders are open at once in "
-                f"{session.markets[each].ticker}"
+                f"journal: more than order_capacity {capacity} orders are open or in flight at "
+                f"once in {session.markets[each].ticker}"
             )

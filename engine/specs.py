@@ -351,9 +351,11 @@ class Models:
     never. seed: of the delays that are drawn.
     """
 
-    fees: FeeSchedule
-    latency: Latency = ZERO_LATENCY
-    queue: Queue = CONSERVATIVE
-    risk: Risk = NO_LIMITS
-    restored_after: int = attrs.field(default=0, validator=[_integer, attrs.validators.ge(0)])
+    fees: FeeSchedule = attrs.field(validator=attrs.validators.instance_of(FeeSchedule))
+    latency: Latency = attrs.field(
+        default=ZERO_LATENCY, validator=attrs.validators.instance_of(Latency)
+    )
+    queue: Queue = attrs.field(default=CONSERVATIVE, validator=attrs.validators.instance_of(Queue))
+    risk: Risk = attrs.field(default=NO_LIMITS, validator=attrs.validators.instance_of(Risk))
+    restored_after: int = attrs.field(default=0, validator=_limit)
     seed: int = attrs.field(default=0, validator=_integer)

@@ -27,6 +27,7 @@ LAYERS = (
     {"projections"},
     {"gateway", "simulation"},
     {"player"},
+    {"config"},
     {"backtest", "result", "metrics", "explain"},
     {"__init__"},
 )
