@@ -7,6 +7,7 @@ from types import ModuleType as _Module
 
 from . import events
 from .backtest import Backtest
+from .config import Config
 from .errors import (
     CapacityError,
     FeeError,
@@ -38,7 +39,7 @@ from .programs import CompiledProjection, CompiledStrategy, strategy
 from .projections.book import BookView
 from .projections.orders import Order
 from .projections.positions import Position
-from .result import Config, Fill, Result
+from .result import Fill, Result
 from .schema import (
     CauseKind,
     Evidence,
@@ -49,6 +50,7 @@ from .schema import (
     OrderFlag,
     Outcome,
     Reason,
+    SelfTrade,
     Side,
     TapeFlag,
     TapeKind,
@@ -59,9 +61,13 @@ from .simulation import Simulation, next_change
 from .specs import (
     CONSERVATIVE,
     ZERO_LATENCY,
+    Delay,
+    Feed,
     Latency,
     Market,
+    Models,
     Queue,
+    Risk,
 )
 from .units import cents, contracts, dollars, duration, price
 

@@ -6,14 +6,25 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from .config import Config
 from .errors import FoldbookError
 from .player import Progress, play
 from .programs import CompiledProjection
-from .result import Config, Result
+from .result import Result
 from .schema import Mark
 from .session import Session
 from .simulation import Projection, Simulation
-from .specs import CONSERVATIVE, ZERO_LATENCY, FeeSchedule, Latency, Queue, schedule_at
+from .specs import (
+    CONSERVATIVE,
+    NO_LIMITS,
+    ZERO_LATENCY,
+    FeeSchedule,
+    Latency,
+    Models,
+    Queue,
+    Risk,
+    schedule_at,
+)
 from .units import dollars, duration
 
 
@@ -21,9 +32,12 @@ class Backtest:
     """A strategy, a session, and what the run depends on besides.
 
     strategy: an object with hooks, a compiled strategy, or with `every` a function. every: time
-    between its calls, such as "100ms". cash: $0.000001. seed: kept in the header, and handed to
-    the strategy as `strategy.seed` where it has that attribute. fees: default is the schedule in
-    force at the session's start. projections: the user's own, compiled or Python.
+    between its calls, such as "100ms". cash: $0.000001. seed: of the delays that are drawn, kept in
+    the header, and handed to the strategy as `strategy.seed` where it has that attribute. fees:
+    default is the schedule in force at the session's start. restored_after: as in `specs.Models`.
+    order_capacity: orders that may be open or in flight in a market at once; client_ids: how many
+    own ids may be used; order_groups: how many may be set. projections: the user's own, compiled
+    or Python.
     """
 
     def __init__(
@@ -36,9 +50,13 @@ class Backtest:
         fees: FeeSchedule | None = None,
         latency: Latency = ZERO_LATENCY,
         queue: Queue = CONSERVATIVE,
+        risk: Risk = NO_LIMITS,
+        restored_after: int | str | timedelta = 0,
         every: int | str | timedelta | None = None,
         mark: Mark = Mark.MID,
         order_capacity: int = 64,
+        client_ids: int = 256,
+        order_groups: int = 4,
         projections: Sequence[CompiledProjection | Projection] = (),
     ):
         self.session = session
@@ -50,11 +68,18 @@ class Backtest:
         self.config = Config(
             cash=cash,
             seed=seed,
-            fees=fees or schedule_at(session.start),
-            latency=latency,
-            queue=queue,
+            models=Models(
+                fees=fees or schedule_at(session.start),
+                latency=latency,
+                queue=queue,
+                risk=risk,
+                restored_after=duration(restored_after),
+                seed=seed,
+            ),
             mark=mark,
             order_capacity=order_capacity,
+            client_ids=client_ids,
+            order_groups=order_groups,
         )
 
     def simulation(self) -> Simulation:

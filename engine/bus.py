@@ -7,71 +7,120 @@ of a list of sealed journal chunks.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from .compiled import WORDS, compiled, prepare
+from .compiled import INT, JIT_DISABLED, WORDS, compiled, prepare
+from .delivery import delays_table, delivery_times
 from .errors import CapacityError, JournalError, StrategyError
 from .journal import Journal
-from .kernels import layout, loop, matching, programs
-from .kernels.layout import CURSOR, JOURNAL_BASE, JOURNAL_COUNT, NOW, USER_WORDS, Run
-from .kernels.matching import Command
+from .kernels import commands, layout, loop, programs
+from .kernels.layout import CURSOR, JOURNAL_BASE, JOURNAL_COUNT, NOW, USER_WORDS, Capacities, Run
+from .kernels.refusals import Command
 from .programs import CompiledProjection
-from .schema import JOURNAL_DTYPE, NO_TIME, Mark
-from .session import Session
-from .specs import FeeSchedule
+from .schema import JOURNAL_DTYPE, NO_TIME, JournalKind, Mark
+from .session import Session, Tape
+from .specs import Latency, Models, QueueModel
 
 NO_STOP = 1 << 62
 """A row count that no tape has: advance without a limit in rows."""
 _BUFFER_ROWS = 1024
+_CAPACITY_MAX = 1_000_000
+_NOTHING = np.zeros(0, np.int64)
 _PROGRAM_ROWS = 65_536
 
 
-class Bus:
-    """State and journal of one run over a session, and the kernels that move them."""
+Cause = tuple[int, int, int]
+"""(CauseKind, market index, row within the market) that a command names as its cause. Plain ints:
+numba takes a slow way with enums."""
 
-    __slots__ = ("_fold", "_sealed", "memory", "projections", "run", "session", "slack", "state")
+
+class Bus:
+    """State and journal of one run over a session, and the kernels that move them.
+
+    memory and sight are views of the venue's state and of the state that the agent sees; they are
+    one and the same where nothing delays the agent's sight.
+    """
+
+    __slots__ = (
+        "_delivered",
+        "_fold",
+        "_queue",
+        "_sealed",
+        "memory",
+        "projections",
+        "run",
+        "session",
+        "sight",
+        "slack",
+        "state",
+    )
 
     def __init__(
         self,
         session: Session,
         *,
         cash: int,
-        fees: FeeSchedule,
-        mark: Mark,
-        order_capacity: int,
+        models: Models,
+        mark: Mark = Mark.MID,
+        order_capacity: int = 64,
+        client_ids: int = 0,
+        order_groups: int = 0,
         projections: Sequence[CompiledProjection] = (),
     ):
-        if order_capacity < 1:
-            raise ValueError(f"order_capacity: {order_capacity}; expected at least 1")
+        for name, value, least in (
+            ("order_capacity", order_capacity, 1),
+            ("client_ids", client_ids, 0),
+            ("order_groups", order_groups, 0),
+        ):
+            if not least <= value <= _CAPACITY_MAX:
+                raise ValueError(f"{name}: {value}; expected {least} to {_CAPACITY_MAX}")
         self.session = session
         self.projections = tuple(projections)
         user_words = programs.FIRST_WORD + sum(one.words for one in self.projections)
-        self.state = layout.new_state(
-            session.markets,
-            fees=fees,
-            mark=mark,
-            order_capacity=order_capacity,
-            user_words=user_words,
-        )
+        capacities = Capacities(order_capacity, client_ids, order_groups, user_words)
+        self.state = layout.new_state(session.markets, models, mark, capacities)
         self.memory = memoryview(self.state)  # type: ignore[arg-type]
-        self.slack = layout.slack(session.markets, order_capacity)
+        self.slack = self.memory[layout.SLACK]
+        self._queue = _queue_function(models)
         self._sealed: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
         self._fold = combine(self.projections)
-        self._renew(max(_BUFFER_ROWS, 4 * self.slack))
+        tables = delays_table(models.latency)
+        if models.fees.curve is not None:
+            self.memory[layout.FEE_TABLE] = len(tables)
+            tables = np.concatenate([tables, *map(np.array, models.fees.curve)])
+        rows = max(_BUFFER_ROWS, 4 * self.slack)
+        self.run = Run(
+            self.state, np.empty(rows, JOURNAL_DTYPE), np.empty(rows, np.int64), self.state, tables
+        )
         loop.start(self.run, session.start, cash)
-
-    def _renew(self, rows: int) -> None:
-        self.run = Run(self.state, np.empty(rows, JOURNAL_DTYPE), np.empty(rows, np.int64))
+        self._delivered = _NOTHING
+        self.sight = self.memory
+        if models.latency.delays_sight:
+            self._delivered = _delivery(session, models.latency)
+            self.run = self.run._replace(seen=self.state.copy())
+            self.sight = memoryview(self.run.seen)  # type: ignore[arg-type]
 
     def _seal(self, rows: int) -> None:
-        """Keep what was written and continue in a buffer with room for `rows`."""
+        """Keep what was written and continue in a buffer with room for `rows`.
+
+        Rows that the agent does not know of yet move along.
+        """
         self.project()
-        used = int(self.memory[JOURNAL_COUNT] - self.memory[JOURNAL_BASE])
-        if used:
-            self._sealed += ((self.run.rows[:used], self.run.places[:used]),)
-        self.memory[JOURNAL_BASE] = self.memory[JOURNAL_COUNT]
-        self._renew(rows)
+        base = self.memory[JOURNAL_BASE]
+        used = int(self.memory[JOURNAL_COUNT] - base)
+        known = min(used, int(self.sight[JOURNAL_COUNT] - base))
+        if known:
+            self._sealed += ((self.run.rows[:known], self.run.places[:known]),)
+        self.memory[JOURNAL_BASE] = base + known
+        run, rest = self.run, used - known
+        self.run = run._replace(
+            rows=np.empty(rows + rest, JOURNAL_DTYPE), places=np.empty(rows + rest, np.int64)
+        )
+        self.run.rows[:rest] = run.rows[known:used]
+        self.run.places[:rest] = run.places[known:used]
 
     def reserve(self, rows: int) -> None:
         """Make sure that the journal buffer has room for so many rows."""
@@ -80,49 +129,141 @@ class Bus:
             self._seal(max(_BUFFER_ROWS, 4 * rows, 2 * len(self.run.rows)))
 
     def advance(self, limit: int = NO_TIME, stop: int = NO_STOP) -> int:
-        """Fold bursts up to a time and a row; return loop.REACHED or loop.WATCHED."""
+        """Fold bursts up to a time and a row; return loop.REACHED or loop.WATCHED.
+
+        What the agent sees stays as it was: see `follow`.
+        """
         slack = self.slack
         while True:
             self.reserve(slack)
-            status: int = loop.advance(self.run, self.session.tape.rows, limit, stop, slack)
+            tape = self.session.tape.rows
+            if self._queue is None:
+                status: int = loop.advance(self.run, tape, limit, stop, slack)
+            else:
+                status = loop.advance_with(self.run, tape, limit, stop, slack, self._queue)
             if status != loop.FULL:
                 return status
 
+    @property
+    def sees_late(self) -> bool:
+        """Whether the agent sees a state of its own, later than the venue's."""
+        return self.sight is not self.memory
+
+    def follow(self) -> None:
+        """Show the agent what has been delivered to it, and what it knows of, by now."""
+        if not self.sees_late:
+            return
+        tape, now = self.session.tape.rows, self.memory[NOW]
+        if self._queue is None:
+            loop.follow(self.run, tape, self._delivered, now)
+        else:
+            loop.follow_with(self.run, tape, self._delivered, now, self._queue)
+
+    def next_news(self) -> int:
+        """Return when the agent is next shown something of what has happened or stands on the
+        tape; NO_TIME if never."""
+        cursor = self.sight[CURSOR]
+        delivery = NO_TIME
+        if cursor < len(self.session.tape):
+            delivery = int(self._delivered[cursor])
+        return min(delivery, int(loop.next_known(self.run)))
+
     def expire(self, ts: int, number: int) -> None:
-        """Expire orders due at `ts` until the journal has `number` rows: where a replayed request
-        answered an expiry of its own time."""
+        """Let happen what is due by `ts` until the journal has `number` rows: where a replayed
+        request answered something of its own time."""
         memory = self.memory
         while memory[JOURNAL_COUNT] < number and memory[layout.DUE] <= ts:
             self.reserve(self.slack)
-            matching.expire_next(self.run)
+            commands.next_due(self.run)
 
     def submit(self, command: Command) -> int:
-        """Submit an order; return its number. Raises CapacityError if no order slot is free."""
-        self.reserve(self.slack)
-        base = self.base(command.market)
-        if self.memory[base + layout.FREE] == 0:
+        """Submit an order; return its number. Raises CapacityError if there is no room for it."""
+        memory = self.memory
+        self._check_room()
+        if memory[self.base(command.market) + layout.HELD] == memory[layout.ORDER_CAPACITY]:
             raise CapacityError(
                 f"market {self.session.markets[command.market].ticker}: all order slots are "
-                f"taken ({self.memory[layout.ORDER_CAPACITY]}); raise order_capacity"
+                f"taken ({memory[layout.ORDER_CAPACITY]}); raise order_capacity"
             )
-        return int(matching.submit(self.run, command))
+        used = memory[layout.CLIENT_COUNT] + memory[layout.FLIGHT_COUNT]
+        if command.client_id and 2 * used >= memory[layout.CLIENT_CAPACITY]:
+            raise CapacityError(
+                f"client_id {command.client_id}: {used} are used already; raise client_ids"
+            )
+        return int(commands.submit(self.run, command))
 
     def amend(self, command: Command) -> None:
         """Amend an order that was submitted before. Raises StrategyError if it never was."""
         self._check_issued(command)
-        self.reserve(self.slack)
-        matching.amend(self.run, command)
+        commands.amend(self.run, command)
+
+    def decrease(self, command: Command) -> None:
+        """Decrease an order that was submitted before. Raises StrategyError if it never was."""
+        self._check_issued(command)
+        commands.decrease(self.run, command)
 
     def cancel(self, command: Command) -> None:
         """Cancel an order that was submitted before. Raises StrategyError if it never was."""
         self._check_issued(command)
+        commands.cancel(self.run, command)
+
+    def set_group(self, group: int, limit: int, cause: Cause) -> None:
+        """Create or reset an order group. Raises CapacityError for a number too high."""
+        if not 0 < group <= self.memory[layout.GROUP_CAPACITY]:
+            raise CapacityError(
+                f"group {group}: expected 1 to {self.memory[layout.GROUP_CAPACITY]}; "
+                "raise order_groups"
+            )
         self.reserve(self.slack)
-        matching.cancel(self.run, command)
+        commands.set_group(self.run, group, limit, cause)
+
+    def kill(self, on: bool, cause: Cause) -> None:
+        """Turn the kill switch."""
+        self.reserve(self.slack)
+        commands.set_kill(self.run, int(on), cause)
+
+    def send_again(self, row: np.void) -> None:
+        """Send a request that a journal holds, to arrive when it did."""
+        kind = JournalKind(row["kind"])
+        values = {name: int(row[name]) for name in Command._fields}
+        self.memory[layout.ARRIVES] = int(row["arrives"])
+        if kind is JournalKind.SUBMITTED:
+            self.submit(Command(**values)._replace(order=0))
+        elif kind is JournalKind.AMEND_REQUESTED:
+            self.amend(Command(**values))
+        elif kind is JournalKind.DECREASE_REQUESTED:
+            self.decrease(Command(**values))
+        elif kind is JournalKind.CANCEL_REQUESTED:
+            self.cancel(Command(**values))
+        else:
+            cause = int(row["cause_kind"]), int(row["cause_market"]), int(row["cause_row"])
+            if kind is JournalKind.GROUP_SET:
+                self.set_group(int(row["group"]), int(row["qty"]), cause)
+            else:
+                self.kill(bool(row["qty"]), cause)
+        self.memory[layout.ARRIVES] = 0
+
+    def begin_batch(self) -> None:
+        """Let the requests from here to `end_batch` travel together."""
+        self.memory[layout.BATCH] = self.memory[JOURNAL_COUNT] + 1
+
+    def end_batch(self) -> None:
+        """End a batch."""
+        self.memory[layout.BATCH] = 0
 
     def _check_issued(self, command: Command) -> None:
+        self._check_room()
         if not 0 < command.order <= self.memory[self.base(command.market) + layout.NUMBERS]:
             ticker = self.session.markets[command.market].ticker
             raise StrategyError(f"order {command.order} of {ticker} was never submitted")
+
+    def _check_room(self) -> None:
+        self.reserve(self.slack)
+        memory = self.memory
+        if 0 < memory[layout.FLIGHT_CAPACITY] == memory[layout.FLIGHT_COUNT]:
+            raise CapacityError(
+                f"{memory[layout.FLIGHT_COUNT]} commands are in flight; raise order_capacity"
+            )
 
     def play(
         self,
@@ -136,17 +277,28 @@ class Bus:
         Raises CapacityError or StrategyError for what the strategy did wrong.
         """
         session = self.session
-        prepare(decide, programs.RUN, WORDS)
+        prepare(decide, loop.RUN, WORDS)
         plan = programs.Plan(
-            session.start, every, session.end, self.slack, 1 if self.projections else 0
+            session.start,
+            every,
+            session.end,
+            self.slack,
+            int(bool(self.projections)),
+            int(self.sees_late),
         )
-        self.memory[layout.WATCH] = 0 if every else programs.BOOK_CHANGES
+        watch = 0 if every or self.sees_late else programs.BOOK_CHANGES
+        self.memory[layout.WATCH] = watch
         room = (programs.DECISION_ROOM + 1) * self.slack
         while True:
             used = self.memory[JOURNAL_COUNT] - self.memory[JOURNAL_BASE]
             if used + room > len(self.run.rows):
                 self._seal(max(_PROGRAM_ROWS, 2 * room))
-            status = programs.play(self.run, session.tape.rows, plan, words, decide, self._fold)
+            sources = self.run, session.tape.rows, self._delivered
+            if self._queue is None:
+                status = programs.play(*sources, plan, words, decide, self._fold)
+            else:
+                user = decide, self._fold, self._queue
+                status = programs.play_with(*sources, plan, words, *user)
             if progress is not None:
                 progress(self.memory[CURSOR], len(session.tape))
             if status == programs.FAILED:
@@ -209,41 +361,78 @@ class Bus:
                 "or behind the rows that the run applied"
             )
         self.memory[NOW] = max(self.memory[NOW], now)
-        self._sealed = ()
-        self.memory[JOURNAL_BASE] = 0
-        self.run = Run(self.state, journal.rows.copy(), journal.places.copy())
-        self._seal(len(journal.rows))
+        self._sealed = ((journal.rows.copy(), journal.places.copy()),)
+        self.memory[JOURNAL_BASE] = self.memory[JOURNAL_COUNT]
+        if self.sees_late:
+            self.run.seen[:] = self.state
 
     def state_bytes(self) -> bytes:
         """Return the bytes of the state without the words that say how the run is being driven."""
         self.project()
         return self.state[layout.DRIVER_WORDS :].tobytes()
 
+    def rebuild(self, rows: np.ndarray, places: np.ndarray, stop: int) -> int:
+        """Fold tape rows up to `stop` and the journal rows placed among them, and match nothing;
+        return how many journal rows were folded."""
+        tape = self.session.tape.rows
+        if self._queue is None:
+            return int(loop.rebuild(self.run, tape, rows, places, stop))
+        return int(loop.rebuild_with(self.run, tape, rows, places, stop, self._queue))
+
     def fork(self) -> Bus:
         """Return an independent copy of the run as it stands; sealed rows are shared."""
-        memory = self.memory
-        used = memory[JOURNAL_COUNT] - memory[JOURNAL_BASE]
-        if used:
-            run = self.run
-            self.project()
-            self._sealed += ((run.rows[:used], run.places[:used]),)
-            memory[JOURNAL_BASE] = memory[JOURNAL_COUNT]
-            self.run = Run(self.state, run.rows[used:], run.places[used:])
+        rows = max(_BUFFER_ROWS, 4 * self.slack)
+        if self.memory[JOURNAL_COUNT] > self.memory[JOURNAL_BASE]:
+            self._seal(rows)
         twin = object.__new__(Bus)
-        twin.session = self.session
-        twin.projections = self.projections
-        twin.slack = self.slack
+        for name in ("session", "projections", "slack", "_sealed", "_fold", "_queue", "_delivered"):
+            setattr(twin, name, getattr(self, name))
+        rest = self.memory[JOURNAL_COUNT] - self.memory[JOURNAL_BASE]
+        run = self.run
         twin.state = self.state.copy()
-        twin.memory = memoryview(twin.state)  # type: ignore[arg-type]
-        twin._sealed = self._sealed
-        twin._fold = self._fold
-        twin._renew(max(_BUFFER_ROWS, 4 * self.slack))
+        twin.memory = twin.sight = memoryview(twin.state)  # type: ignore[arg-type]
+        twin.run = run._replace(
+            state=twin.state,
+            seen=twin.state,
+            rows=np.empty(rows + rest, JOURNAL_DTYPE),
+            places=np.empty(rows + rest, np.int64),
+        )
+        twin.run.rows[:rest] = run.rows[:rest]
+        twin.run.places[:rest] = run.places[:rest]
+        if self.sees_late:
+            twin.run = twin.run._replace(seen=run.seen.copy())
+            twin.sight = memoryview(twin.run.seen)  # type: ignore[arg-type]
         return twin
+
+
+_deliveries: WeakKeyDictionary[Tape, dict[Any, np.ndarray]] = WeakKeyDictionary()
+
+
+def _delivery(session: Session, latency: Latency) -> np.ndarray:
+    """Return when each tape row reaches the agent; worked out once for each tape and feed."""
+    known = _deliveries.setdefault(session.tape, {})
+    if latency.feed not in known:
+        known[latency.feed] = delivery_times(session.tape.rows, latency.feed)
+    return known[latency.feed]
+
+
+def _queue_function(models: Models) -> Callable[..., int] | None:
+    """Return the user's own queue model, compiled. Raises StrategyError if it does not compile."""
+    if models.queue.model is not QueueModel.USER:
+        return None
+    function = models.queue.function
+    assert function is not None
+    if not hasattr(function, "py_func") and not JIT_DISABLED:
+        function = compiled(function)
+    prepare(function, INT, INT, INT, INT, INT)
+    return function
 
 
 def _strategy_error(error: int, order_capacity: int) -> Exception:
     if error == layout.ERROR_SLOTS:
         return CapacityError(f"{order_capacity} orders are open already; raise order_capacity")
+    if error == layout.ERROR_FLIGHTS:
+        return CapacityError("too many commands are in flight; raise order_capacity")
     if error == layout.ERROR_BUFFER:
         return CapacityError("a compiled strategy filled the journal buffer in one decision")
     wrong = {

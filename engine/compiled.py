@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+import numba.core.compiler
 import numpy as np
 from numba import types
+from numba.core.codegen import JITCodeLibrary
 
 from .errors import StrategyError
 from .schema import JOURNAL_DTYPE, TAPE_DTYPE
@@ -55,7 +57,44 @@ def _cache_folder() -> str:
 
 
 _FOLDER = _cache_folder()
-_NO_WRAPPERS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+class _LinkedCode(JITCodeLibrary):
+    """Code that is only ever linked into other code: optimizing it twice is time lost."""
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._verify_declare_only_symbols()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        return 0
+
+    @property
+    def codegen(self) -> Any:
+        return self
+
+    def set_env(self, name: str, environment: Any) -> None:
+        pass
+
+
+class _LinkedCompiler(numba.core.compiler.Compiler):
+    """numba's compiler, but for where the code goes."""
+
+    def __init__(self, *arguments: Any):
+        super().__init__(*arguments)
+        codegen = self.state.targetctx.codegen()
+        self.state.library = _LinkedCode(codegen, "linked")
+
+
+_LINKED: dict[str, Any] = {
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+    "pipeline_class": _LinkedCompiler,
+}
 
 
 def compiled(function: Function) -> Function:
@@ -92,13 +131,13 @@ def entry(function: Function) -> Function:
 
 
 def inner(function: Function) -> Function:
-    """Like `entry`, for what only kernels call: with no way in from Python, it is ready sooner."""
-    return _jit(function, _nrt=False, **_NO_WRAPPERS)
+    """Like `entry`, for what only kernels call: it becomes machine code in its callers alone."""
+    return _jit(function, cache=False, _nrt=False, **_LINKED)
 
 
 def small(function: Function) -> Function:
     """Like `inner`, copied into its callers: for what takes less time than a call."""
-    return _jit(function, _nrt=False, forceinline=True, **_NO_WRAPPERS)
+    return _jit(function, cache=False, _nrt=False, forceinline=True, **_LINKED)
 
 
 def typed(*arguments: Any, returns: Any = types.void) -> Any:

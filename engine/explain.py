@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from .kernels import loop
 from .projections.book import BookView
 from .schema import (
     CauseKind,
@@ -149,9 +148,7 @@ class _Reader:
         simulation = result.config.simulation(result.session)
         bus = simulation.bus
         place = int(result.journal.places[number])
-        loop.rebuild(
-            bus.state, self.tape, self.rows[1:number], result.journal.places[1:number], place
-        )
+        bus.rebuild(self.rows[1:number], result.journal.places[1:number], place)
         book = BookView(bus.memory, bus.base(market))
         bids = " ".join(f"{decimal_qty(q)}@{decimal_price(p)}" for p, q in book.bids(3))
         asks = " ".join(f"{decimal_qty(q)}@{decimal_price(p)}" for p, q in book.asks(3))

@@ -14,7 +14,7 @@ from .errors import FoldbookError
 from .projections.book import BookView
 from .projections.orders import OrdersView
 from .projections.positions import PositionsView
-from .schema import OrderFlag, Outcome, Reason, Side, TimeInForce
+from .schema import OrderFlag, Outcome, Reason, SelfTrade, Side, TimeInForce
 from .units import PRICE_ONE
 
 
@@ -41,7 +41,7 @@ class Gateway(Protocol):
         self,
         market: str | int,
         side: Side,
-        price: int,
+        price: int | None,
         qty: int,
         outcome: Outcome = Outcome.YES,
         tif: TimeInForce = TimeInForce.GTC,
@@ -49,6 +49,10 @@ class Gateway(Protocol):
         reduce_only: bool = False,
         expires: int | None = None,
         client_id: int | None = None,
+        *,
+        cancel_on_pause: bool = False,
+        self_trade: SelfTrade = SelfTrade.CANCEL_INCOMING,
+        group: int | None = None,
     ) -> int:
         """Submit an order and return its id; a refusal is an event, not an exception."""
 
@@ -58,8 +62,14 @@ class Gateway(Protocol):
         price: int | None = None,
         qty: int | None = None,
         outcome: Outcome = Outcome.YES,
+        *,
+        expires: int | None = None,
     ) -> None:
-        """Change the price or the total quantity of an order; the price is one of `outcome`."""
+        """Change the price, the total quantity or the expiry of an order; the price is one of
+        `outcome`."""
+
+    def decrease(self, id: int, by: int | None = None, to: int | None = None) -> None:
+        """Take some of what an order has open, or all but some; it keeps its place."""
 
     def cancel(self, id: int) -> None:
         """Cancel an order."""
@@ -74,20 +84,32 @@ class Gateway(Protocol):
         self,
         market: str | int,
         side: Side,
-        price: int,
+        price: int | None,
         qty: int,
         outcome: Outcome = Outcome.YES,
         tif: TimeInForce = TimeInForce.GTC,
         post_only: bool = False,
         reduce_only: bool = False,
         expires: int | None = None,
+        client_id: int | None = None,
+        *,
+        cancel_on_pause: bool = False,
+        self_trade: SelfTrade = SelfTrade.CANCEL_INCOMING,
+        group: int | None = None,
     ) -> Reason | None:
         """Return why `submit` would be refused now, or None."""
 
 
-def order_flags(post_only: bool, reduce_only: bool) -> int:
-    """Return the OrderFlag bits of two switches."""
-    return OrderFlag.POST_ONLY * bool(post_only) | OrderFlag.REDUCE_ONLY * bool(reduce_only)
+def order_flags(
+    post_only: bool, reduce_only: bool, cancel_on_pause: bool, self_trade: SelfTrade
+) -> int:
+    """Return the OrderFlag bits of an order's switches."""
+    return (
+        OrderFlag.POST_ONLY * bool(post_only)
+        | OrderFlag.REDUCE_ONLY * bool(reduce_only)
+        | OrderFlag.CANCEL_ON_PAUSE * bool(cancel_on_pause)
+        | OrderFlag.CANCEL_RESTING * (SelfTrade(self_trade) is SelfTrade.CANCEL_RESTING)
+    )
 
 
 def check_gateway(gateway: Gateway, market: str, *, settle: Callable[[], None]) -> None:

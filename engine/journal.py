@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .errors import JournalError
-from .schema import JOURNAL_DTYPE, JournalKind
+from .schema import JOURNAL_DTYPE, CauseKind, JournalKind
 
 
 def digest(rows: np.ndarray) -> str:
@@ -68,6 +68,16 @@ class Journal:
             raise JournalError(f"journal: market {market} has {len(found)} rows numbered {row}")
         return int(found[0])
 
+    def causes(self) -> np.ndarray:
+        """Return the number of the row that caused each row, -1 for causes outside: int64."""
+        market, row = self.rows["market"], self.rows["row"]
+        order = np.lexsort((row, market))
+        keys = (market[order].astype(np.int64) << 32) | row[order]
+        wanted = (self.rows["cause_market"].astype(np.int64) << 32) | self.rows["cause_row"]
+        inside = self.rows["cause_kind"] == CauseKind.JOURNAL
+        at = np.searchsorted(keys, wanted)
+        return np.where(inside, order[np.minimum(at, len(order) - 1)], -1)
+
     def first_difference(self, other: Journal) -> int | None:
         """Return the number of the first row in which two journals differ; None if in none."""
         common = min(len(self), len(other))
@@ -79,7 +89,14 @@ class Journal:
         return None if len(self) == len(other) else common
 
 
-REQUESTS = (JournalKind.SUBMITTED, JournalKind.AMEND_REQUESTED, JournalKind.CANCEL_REQUESTED)
+REQUESTS = (
+    JournalKind.SUBMITTED,
+    JournalKind.AMEND_REQUESTED,
+    JournalKind.CANCEL_REQUESTED,
+    JournalKind.DECREASE_REQUESTED,
+    JournalKind.GROUP_SET,
+    JournalKind.KILL_SET,
+)
 """Kinds that a strategy causes; every other row is what the venue made of them."""
 
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 
 from .errors import JournalError
-from .schema import CauseKind, JournalKind
+from .schema import NO_MARKET, NO_TIME, CauseKind, JournalKind, OrderFlag, Reason, TimeInForce
 
 
 class OrderState(IntEnum):
@@ -35,7 +35,11 @@ class OrderState(IntEnum):
 
 _OPEN = (OrderState.RESTING, OrderState.PARTLY_FILLED)
 _ENDED = (OrderState.FILLED, OrderState.CANCELED, OrderState.REJECTED, OrderState.EXPIRED)
-_REQUESTS = (JournalKind.AMEND_REQUESTED, JournalKind.CANCEL_REQUESTED)
+_REQUESTS = (
+    JournalKind.AMEND_REQUESTED,
+    JournalKind.CANCEL_REQUESTED,
+    JournalKind.DECREASE_REQUESTED,
+)
 _REFUSALS = (JournalKind.AMEND_REJECTED, JournalKind.CANCEL_REJECTED)
 
 TRANSITIONS: Mapping[tuple[OrderState | None, JournalKind], OrderState] = MappingProxyType(
@@ -47,13 +51,54 @@ TRANSITIONS: Mapping[tuple[OrderState | None, JournalKind], OrderState] = Mappin
         **{(state, JournalKind.AMENDED): state for state in _OPEN},
         **{(state, JournalKind.CANCELED): OrderState.CANCELED for state in _OPEN},
         **{(state, JournalKind.EXPIRED): OrderState.EXPIRED for state in _OPEN},
-        **{(state, kind): state for state in (*_OPEN, *_ENDED) for kind in _REQUESTS},
-        **{(state, JournalKind.AMEND_REJECTED): state for state in _OPEN},
-        **{(state, kind): state for state in _ENDED for kind in _REFUSALS},
+        **{(state, kind): state for state in OrderState for kind in (*_REQUESTS, *_REFUSALS)},
     }
 )
 """(state, row) -> state; None is an order that does not exist. A fill that leaves nothing ends in
-FILLED instead, whatever the table says: see `next_state`."""
+FILLED instead, whatever the table says: see `next_state`. An order in flight stays SUBMITTED while
+other commands about it are sent, and refused if they overtake it."""
+
+MARKET_KINDS = (JournalKind.SETTLED, JournalKind.RESTORED)
+"""Rows that concern a market and none of its orders."""
+ACCOUNT_KINDS = (
+    JournalKind.CASH_MOVED,
+    JournalKind.GROUP_SET,
+    JournalKind.GROUP_TRIGGERED,
+    JournalKind.KILL_SET,
+)
+"""Rows that concern the account alone: their market is NO_MARKET."""
+
+VENUE_STATUS: Mapping[OrderState, str] = MappingProxyType(
+    {
+        OrderState.SUBMITTED: "",
+        OrderState.RESTING: "resting",
+        OrderState.PARTLY_FILLED: "resting",
+        OrderState.FILLED: "executed",
+        OrderState.CANCELED: "canceled",
+        OrderState.REJECTED: "",
+        OrderState.EXPIRED: "canceled",
+    }
+)
+"""The venue's word for each state (SPEC 3.2); empty where the venue keeps no such order."""
+
+UPDATE_REASONS: Mapping[tuple[JournalKind, int], str] = MappingProxyType(
+    {
+        (JournalKind.FILL, Reason.NONE): "Trade",
+        (JournalKind.AMENDED, JournalKind.AMEND_REQUESTED): "Amend",
+        (JournalKind.AMENDED, JournalKind.DECREASE_REQUESTED): "Decrease",
+        (JournalKind.EXPIRED, Reason.NONE): "ExpiryCancel",
+        (JournalKind.REJECTED, Reason.POST_ONLY_CROSS): "PostOnlyCrossCancel",
+        (JournalKind.CANCELED, Reason.MARKET_CLOSED): "CloseCancel",
+        (JournalKind.CANCELED, Reason.TAKER_SELF_TRADE): "SelfTradeCancel",
+        (JournalKind.CANCELED, Reason.MAKER_SELF_TRADE): "SelfTradeCancel",
+        (JournalKind.CANCELED, Reason.PAUSED): "HaltCancel",
+        (JournalKind.CANCELED, Reason.REACTIVATED): "HaltCancel",
+        (JournalKind.CANCELED, Reason.MARGIN): "MarginCancel",
+    }
+)
+"""(last row that changed an order, its reason, or for AMENDED the request's kind) -> the venue's
+`last_update_reason` (SPEC 2.4); empty where nothing stands. An amend that left nothing open ends as
+an amend: see `last_update_reason`."""
 
 
 def next_state(state: OrderState | None, kind: JournalKind, left: int) -> OrderState:
@@ -71,15 +116,41 @@ def next_state(state: OrderState | None, kind: JournalKind, left: int) -> OrderS
     return OrderState.FILLED if kind is JournalKind.FILL and left == 0 else after
 
 
+def last_update_reason(row: np.void, request: JournalKind | None) -> str:
+    """Return the venue's word for why an order is as it is (SPEC 2.4), empty if it has none.
+
+    row: the last journal row that changed the order. request: the kind of the row that caused it,
+    where that is an amend or a decrease.
+    """
+    kind = JournalKind(row["kind"])
+    if row["reason"] == Reason.AMENDED_TO_FILLED:
+        kind = JournalKind.AMENDED
+    if kind is JournalKind.AMENDED:
+        return UPDATE_REASONS.get((kind, request or JournalKind.AMENDED), "")
+    if kind is JournalKind.REJECTED and row["reason"] == Reason.INVALID_ORDER and _reduces(row):
+        return "ReduceOnlyCancel"
+    return UPDATE_REASONS.get((kind, int(row["reason"])), "")
+
+
+def _reduces(row: np.void) -> bool:
+    """Whether nothing but the position can have made a refused order INVALID_ORDER."""
+    others = OrderFlag.CANCEL_ON_PAUSE | OrderFlag.CANCEL_RESTING
+    return bool(
+        int(row["flags"]) & ~others == OrderFlag.REDUCE_ONLY
+        and row["tif"] == TimeInForce.IOC
+        and row["expires"] == NO_TIME
+    )
+
+
 def check_journal(rows: np.ndarray) -> dict[tuple[int, int], OrderState]:
     """Check a whole journal, and return the last state of each (market index, order number).
 
     Checked are: the order of time; that rows count up in each market; that causes in the journal
-    precede their effects; the table; and that what an order has open is what its rows leave.
-    Raises JournalError that names the first row which breaks a rule.
+    precede their effects; the table; that what concerns no order names none; and that what an order
+    has open is what its rows leave. Raises JournalError that names the first row which breaks a
+    rule.
     """
-    states: dict[tuple[int, int], OrderState] = {}
-    left: dict[tuple[int, int], int] = {}
+    orders: dict[tuple[int, int], _Order] = {}
     written: dict[int, int] = {}
     last_ts = None
     names = (
@@ -90,27 +161,60 @@ def check_journal(rows: np.ndarray) -> dict[tuple[int, int], OrderState]:
         "order",
         "qty",
         "left",
+        "reason",
         "cause_kind",
         "cause_market",
         "cause_row",
     )
     columns = [rows[name].tolist() for name in names]
     for number, row in enumerate(zip(*columns, strict=True)):
-        ts, market, place, kind, order, qty, open_qty, cause, cause_market, cause_row = row
+        ts, market, place, kind, order, qty, left, reason, cause, cause_market, cause_row = row
         try:
             _check_place(ts, last_ts, place, written.get(market, 0))
             _check_cause(cause, cause_market, cause_row, written)
+            kind = _kind(kind)
+            _check_concern(kind, market, order)
             if order:
-                key = (market, order)
-                kind = _kind(kind)
-                states[key] = next_state(states.get(key), kind, open_qty)
-                _check_left(kind, qty, open_qty, left.get(key, 0))
-                left[key] = open_qty
+                orders.setdefault((market, order), _Order()).apply(kind, qty, left, reason)
         except JournalError as wrong:
             raise JournalError(f"journal row {number} (order {order}): {wrong}") from None
         last_ts = ts
         written[market] = place + 1
-    return states
+    return {key: order.state for key, order in orders.items() if order.state is not None}
+
+
+class _Order:
+    """What the rows of one order say so far."""
+
+    __slots__ = ("filled", "left", "state")
+
+    def __init__(self) -> None:
+        self.state: OrderState | None = None
+        self.left = 0
+        self.filled = 0
+
+    def apply(self, kind: JournalKind, qty: int, left: int, reason: int) -> None:
+        """Fold one row. Raises JournalError if it may not come now."""
+        before = self.state
+        self.state = next_state(before, kind, left)
+        if kind in _REFUSALS and reason == Reason.ORDER_NOT_OPEN and before in _OPEN:
+            raise JournalError(f"{kind.name} for ORDER_NOT_OPEN of an order that is open")
+        if kind is JournalKind.FILL:
+            self.filled += qty
+        expected = {
+            JournalKind.SUBMITTED: 0,
+            JournalKind.REJECTED: 0,
+            JournalKind.ACCEPTED: qty,
+            JournalKind.AMENDED: qty - self.filled,
+            JournalKind.FILL: self.left - qty,
+            JournalKind.CANCELED: 0,
+            JournalKind.EXPIRED: 0,
+        }.get(kind, self.left)
+        if left != expected or left < 0:
+            raise JournalError(f"{kind.name} leaves {left} open, and should leave {expected}")
+        if kind is JournalKind.CANCELED and qty != self.left:
+            raise JournalError(f"CANCELED {qty}, where {self.left} was open")
+        self.left = left
 
 
 def _kind(number: int) -> JournalKind:
@@ -132,18 +236,8 @@ def _check_cause(kind: int, market: int, row: int, written: Mapping[int, int]) -
         raise JournalError(f"its cause, row {row} of market {market}, does not precede it")
 
 
-def _check_left(kind: JournalKind, qty: int, left: int, before: int) -> None:
-    expected = {
-        JournalKind.SUBMITTED: 0,
-        JournalKind.REJECTED: 0,
-        JournalKind.ACCEPTED: qty,
-        JournalKind.FILL: before - qty,
-        JournalKind.CANCELED: 0,
-        JournalKind.EXPIRED: 0,
-    }.get(kind, before)
-    if kind is JournalKind.AMENDED:
-        expected = left
-    if left != expected or left < 0:
-        raise JournalError(f"{kind.name} leaves {left} open, and should leave {expected}")
-    if kind is JournalKind.CANCELED and qty != before:
-        raise JournalError(f"CANCELED {qty}, where {before} was open")
+def _check_concern(kind: JournalKind, market: int, order: int) -> None:
+    if (market == NO_MARKET) != (kind in ACCOUNT_KINDS):
+        raise JournalError(f"{kind.name} in market {market}")
+    if (order == 0) != (kind in ACCOUNT_KINDS or kind in MARKET_KINDS):
+        raise JournalError(f"{kind.name} names {f'order {order}' if order else 'no order'}")

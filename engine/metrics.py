@@ -29,7 +29,7 @@ def metrics(result: Result) -> dict[str, Any]:
     qty = fills["qty"]
     filled = int(qty.sum())
     leg = np.where(fills["side"] == 0, fills["price"], PRICE_ONE - fills["price"])
-    final = result.simulation.reward.value
+    final = result.simulation.venue.reward.value
     pnl = final - result.config.cash
     cash = result.config.cash
     accepted = int(result.orders.column("qty")[_accepted(result)].sum())
@@ -39,10 +39,10 @@ def metrics(result: Result) -> dict[str, Any]:
         "rejects": int((rows["kind"] == JournalKind.REJECTED).sum()),
         "fills": len(fills),
         "contracts": filled,
-        "fees": int(result.simulation.positions.fees),
+        "fees": int(result.simulation.venue.positions.fees),
         "pnl": pnl,
         "final_value": final,
-        "max_drawdown": result.simulation.reward.max_drawdown,
+        "max_drawdown": result.simulation.venue.reward.max_drawdown,
         "return": _ratio(pnl, cash),
         "sharpe": _sharpe(result.equity.column("value")),
         "fill_ratio": _ratio(filled, accepted),
@@ -57,7 +57,7 @@ def summary(result: Result) -> str:
     figures = metrics(result)
     lines = [
         f"{result.session.name}: {figures['events']:,} events, cash "
-        f"${decimal_cash(result.config.cash)}, fees {result.config.fees.name}"
+        f"${decimal_cash(result.config.cash)}, fees {result.config.models.fees.name}"
     ]
     for name, value in figures.items():
         lines.append(f"  {name.replace('_', ' '):<15} {_shown(name, value)}")

@@ -21,7 +21,7 @@ from .kernels.layout import CURSOR, JOURNAL_COUNT, ROWS, SEEN
 from .kernels.programs import BOOK_CHANGES
 from .programs import CompiledStrategy
 from .schema import NO_TIME, CauseKind, JournalKind, TapeKind
-from .simulation import STARTED, TIMED, Simulation
+from .simulation import ANY_JOURNAL, STARTED, TIMED, Simulation
 
 Progress = Callable[[int, int], None]
 """progress(rows done, rows in all)."""
@@ -73,6 +73,8 @@ def play(
             sim.bus.play(strategy.decide, strategy.words(), every or 0, progress)
         elif every is not None:
             player.play_function(strategy, every)
+        elif sim.bus.sees_late:
+            player.play_news()
         else:
             player.play_hooks()
     except (FoldbookError, KeyboardInterrupt):
@@ -118,8 +120,8 @@ class _Player:
             self.journal_hooks[JournalKind.FILL] = strategy.on_fill
         if hasattr(strategy, "on_order"):
             self.journal_hooks |= dict.fromkeys(_ORDER_KINDS, strategy.on_order)
-        self.delivered_tape = sim.events
-        self.delivered_journal = sim.bus.memory[JOURNAL_COUNT]
+        self.delivered_tape = sim.bus.sight[CURSOR]
+        self.delivered_journal = sim.bus.sight[JOURNAL_COUNT]
 
     def watch(self) -> int:
         """Return the kinds after which the strategy wants to be asked, as a bit set."""
@@ -132,13 +134,17 @@ class _Player:
         sim = self.sim
         advance = sim.bus.advance
         serves = bool(sim.projections)
+        sees_late = sim.bus.sees_late
         sim.cause = TIMED
         ts, end = sim.session.start, sim.session.end
         reported = 0
         while ts <= end:
-            advance(ts)
-            if serves:
-                sim.serve()
+            if sees_late:
+                sim.advance_served(ts, NO_STOP)
+            else:
+                advance(ts)
+                if serves:
+                    sim.serve()
             decide(sim)
             if sim.timers:
                 raise StrategyError("timer: a function called every so often has no on_timer")
@@ -182,6 +188,69 @@ class _Player:
         memory[layout.WATCH] = 0
         self._finish()
 
+    def play_news(self) -> None:
+        """Call the hooks where the agent sees late: whenever it is shown something, and at timers.
+
+        The venue is played up to that moment first, so that commands arrive where they must.
+        """
+        sim = self.sim
+        bus = sim.bus
+        memory = bus.memory
+        end = sim.session.end
+        sim.cause = STARTED
+        if self.on_start:
+            self.on_start(sim)
+        while True:
+            timer = sim.timers[0] if sim.timers else NO_TIME
+            news = bus.next_news()
+            moment = min(news, timer)
+            if moment > end:
+                break
+            memory[layout.WATCH] = ANY_JOURNAL
+            status = bus.advance(moment)
+            memory[layout.WATCH] = 0
+            if status == loop.WATCHED:
+                continue
+            bus.follow()
+            self._deliver_news()
+            if timer == moment:
+                sim.timers.pop(0)
+                sim.cause = TIMED
+                if self.on_timer:
+                    self.on_timer(sim, timer)
+        bus.advance()
+        bus.follow()
+        self._deliver_news()
+        self._finish()
+
+    def _deliver_news(self) -> None:
+        """Hand on the tape rows that the agent has been shown, and then what it knows of its own
+        orders; last, which books are different."""
+        sim = self.sim
+        bus = sim.bus
+        rows = sim.session.tape.rows
+        first, cursor = self.delivered_tape, bus.sight[CURSOR]
+        self.delivered_tape = cursor
+        sim.serve()
+        changed: dict[int, int] = {}
+        shown = rows[first:cursor]
+        for i, (kind, market) in enumerate(
+            zip(shown["kind"].tolist(), shown["market"].tolist(), strict=True), first
+        ):
+            if BOOK_CHANGES >> kind & 1:
+                changed[market] = i
+            hook = self.tape_hooks.get(kind)
+            if hook is not None:
+                sim.cause = sim.last_burst()
+                hook(sim, events.from_row(rows[i], sim.tickers))
+        if self.journal_hooks:
+            self._deliver_journal()
+        if self.on_book:
+            for market in changed:
+                row = bus.sight[bus.base(market) + ROWS] - 1
+                sim.cause = (int(CauseKind.TAPE), market, row)
+                self.on_book(sim, sim.tickers[market])
+
     def _finish(self) -> None:
         sim = self.sim
         sim.cause = sim.last_burst()
@@ -224,7 +293,7 @@ class _Player:
         """Hand on journal rows, those that they cause included; or those placed by row `before`."""
         sim = self.sim
         bus = sim.bus
-        while self.delivered_journal < bus.memory[JOURNAL_COUNT]:
+        while self.delivered_journal < bus.sight[JOURNAL_COUNT]:
             number = self.delivered_journal
             if before is not None and bus.place(number) > before:
                 return

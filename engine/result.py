@@ -3,91 +3,43 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import attrs
 import numpy as np
 
 from . import explain as _explain
 from . import metrics as _metrics
+from .config import Config
 from .errors import JournalError
 from .journal import Journal, requests
-from .kernels import loop
 from .kernels.layout import ORDER_CAPACITY
-from .kernels.matching import Command
-from .lifecycle import OrderState, check_journal
-from .programs import CompiledProjection
+from .lifecycle import (
+    ACCOUNT_KINDS,
+    VENUE_STATUS,
+    OrderState,
+    check_journal,
+    last_update_reason,
+)
 from .projections.orders import order_id
 from .projections.positions import Position
 from .projections.reward import RewardView
-from .schema import NO_MARKET, Evidence, JournalKind, Liquidity, Mark, Reason, Side
+from .schema import NO_MARKET, Evidence, JournalKind, Liquidity, Reason, Side
 from .session import Session
 from .simulation import Simulation
-from .specs import CONSERVATIVE, ZERO_LATENCY, FeeSchedule, Latency, Queue
+from .specs import Queue
 from .tables import Table
 from .units import PRICE_ONE
 
-
-@attrs.frozen
-class Config:
-    """What a run depends on besides session and strategy."""
-
-    cash: int
-    seed: int
-    fees: FeeSchedule
-    latency: Latency = ZERO_LATENCY
-    queue: Queue = CONSERVATIVE
-    mark: Mark = Mark.MID
-    order_capacity: int = 64
-
-    def simulation(
-        self, session: Session, projections: Sequence[CompiledProjection] = ()
-    ) -> Simulation:
-        """Return a fresh simulation of a session."""
-        return Simulation(
-            session,
-            cash=self.cash,
-            fees=self.fees,
-            latency=self.latency,
-            queue=self.queue,
-            mark=self.mark,
-            order_capacity=self.order_capacity,
-            projections=projections,
-        )
-
-    def header(self) -> dict[str, Any]:
-        """Return the configuration as plain values, as journal files keep it."""
-        return {
-            "cash": self.cash,
-            "seed": self.seed,
-            "fees": {
-                "name": self.fees.name,
-                "taker_ppm": self.fees.taker_ppm,
-                "rounding": self.fees.rounding,
-            },
-            "latency_ns": self.latency.order_ns,
-            "queue": self.queue.name,
-            "mark": self.mark.name,
-            "order_capacity": self.order_capacity,
-        }
-
-    @classmethod
-    def from_header(cls, header: dict[str, Any]) -> Config:
-        """Return the configuration that a header describes. Raises JournalError if it cannot."""
-        try:
-            return cls(
-                cash=int(header["cash"]),
-                seed=int(header["seed"]),
-                fees=FeeSchedule(**header["fees"]),
-                latency=Latency.constant(header["latency_ns"]),
-                queue=Queue.named(header["queue"]),
-                mark=Mark[header["mark"]],
-                order_capacity=int(header["order_capacity"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise JournalError(f"journal header: no configuration of a run ({error!r})") from None
+_CHANGES = (
+    JournalKind.ACCEPTED,
+    JournalKind.REJECTED,
+    JournalKind.AMENDED,
+    JournalKind.CANCELED,
+    JournalKind.EXPIRED,
+    JournalKind.FILL,
+)
+"""Rows that say how an order is from there on."""
 
 
 class Fill(NamedTuple):
@@ -110,8 +62,11 @@ class Fill(NamedTuple):
 
 
 class OrderRecord(NamedTuple):
-    """One submitted order and how it ended. price, qty as they were last; reason if refused or
-    canceled."""
+    """One submitted order and how it ended.
+
+    price, qty as they were last; reason if refused or canceled. status, last_update_reason: in the
+    venue's words, see `lifecycle`.
+    """
 
     id: int
     ts: int
@@ -124,6 +79,9 @@ class OrderRecord(NamedTuple):
     state: OrderState
     reason: Reason
     client_id: int
+    group: int
+    status: str
+    last_update_reason: str
 
 
 class Value(NamedTuple):
@@ -144,13 +102,19 @@ class Result:
 
     @classmethod
     def from_journal(
-        cls, session: Session, rows: np.ndarray, places: np.ndarray, header: dict[str, Any]
+        cls,
+        session: Session,
+        rows: np.ndarray,
+        places: np.ndarray,
+        header: dict[str, Any],
+        queue: Queue | None = None,
     ) -> Result:
         """Return the result that a stored journal tells of, by rebuilding it.
 
-        Raises JournalError if the journal belongs to another session or is not in order.
+        queue: the queue model, where it was a function of the user's own. Raises JournalError if
+        the journal belongs to another session or is not in order.
         """
-        config = Config.from_header(header)
+        config = Config.from_header(header, queue)
         journal = Journal(rows, places)
         digest = header.get("session", {}).get("digest", session.digest)
         if digest != session.digest:
@@ -208,46 +172,37 @@ class Result:
     @cached_property
     def orders(self) -> Table[OrderRecord]:
         """All submitted orders, refused ones included, in the order of their submission."""
-        records: dict[int, list[Any]] = {}
+        records: dict[int, dict[str, Any]] = {}
         states = check_journal(self.journal.rows)
         rows = self.journal.rows
-        for row, id in zip(rows, _ids(rows).tolist(), strict=True):
+        causes = self.journal.causes().tolist()
+        for row, id, cause in zip(rows, _ids(rows).tolist(), causes, strict=True):
             kind = row["kind"]
             if kind == JournalKind.SUBMITTED:
                 market = int(row["market"])
-                records[id] = [
-                    id,
-                    row["ts"],
-                    self.session.markets[market].ticker,
-                    row["side"],
-                    row["price"],
-                    row["qty"],
-                    0,
-                    0,
-                    states[market, int(row["order"])],
-                    0,
-                    row["client_id"],
-                ]
-            elif kind == JournalKind.FILL:
-                records[id][6] += row["qty"]
-                records[id][7] = row["left"]
-            elif kind in (JournalKind.ACCEPTED, JournalKind.AMENDED):
-                records[id][4], records[id][5] = row["price"], row["qty"]
-                records[id][7] = row["left"]
-            elif kind in (JournalKind.CANCELED, JournalKind.REJECTED, JournalKind.EXPIRED):
-                records[id][7] = 0
-                records[id][9] = row["reason"]
-        columns = list(zip(*records.values(), strict=True)) or [()] * len(OrderRecord._fields)
-        return Table(
-            OrderRecord,
-            dict(zip(OrderRecord._fields, columns, strict=True)),
-            {"side": Side, "state": OrderState, "reason": Reason},
-        )
+                state = states[market, int(row["order"])]
+                records[id] = {
+                    **{name: row[name] for name in ("ts", "side", "price", "qty")},
+                    **{name: row[name] for name in ("client_id", "group")},
+                    "id": id,
+                    "market": self.session.markets[market].ticker,
+                    "filled": 0,
+                    "left": 0,
+                    "state": state,
+                    "reason": Reason.NONE,
+                    "status": VENUE_STATUS[state],
+                    "last_update_reason": "",
+                }
+            elif kind in _CHANGES:
+                request = None if cause < 0 else JournalKind(rows[cause]["kind"])
+                _change(records[id], row, request)
+        columns = {name: [each[name] for each in records.values()] for name in OrderRecord._fields}
+        return Table(OrderRecord, columns, {"side": Side, "state": OrderState, "reason": Reason})
 
     @cached_property
     def positions(self) -> Table[Position]:
         """Where each market's position stands at the end."""
-        columns = list(zip(*self.simulation.positions, strict=True))
+        columns = list(zip(*self.simulation.venue.positions, strict=True))
         return Table(Position, dict(zip(Position._fields, columns, strict=True)))
 
     @cached_property
@@ -260,7 +215,6 @@ class Result:
         """Return the portfolio value at ascending times: after all rows with ts <= the time."""
         journal = self.journal
         simulation = self.config.simulation(self.session)
-        state = simulation.bus.state
         tape = self.session.tape.rows
         stops = np.searchsorted(tape["ts"], times, side="right")
         ends = np.searchsorted(journal.rows["ts"], times, side="right")
@@ -269,9 +223,7 @@ class Result:
         done = 1
         for stop, end in zip(stops.tolist(), np.maximum(ends, 1).tolist(), strict=True):
             stop = min(stop, self.simulation.events)
-            done += loop.rebuild(
-                state, tape, journal.rows[done:end], journal.places[done:end], stop
-            )
+            done += simulation.bus.rebuild(journal.rows[done:end], journal.places[done:end], stop)
             values.append(reward.value)
         return Table(Value, {"ts": times, "value": values})
 
@@ -311,57 +263,41 @@ class Result:
         return f"Result({self.session.name!r}, fills={len(self.fills)}, digest={self.digest[:12]})"
 
 
+def _change(record: dict[str, Any], row: np.void, request: JournalKind | None) -> None:
+    """Fold a row that changes an order, and the kind of what caused it, into its record."""
+    record["left"] = row["left"]
+    if row["kind"] == JournalKind.FILL:
+        record["filled"] += row["qty"]
+    elif row["kind"] in (JournalKind.ACCEPTED, JournalKind.AMENDED):
+        record["price"], record["qty"] = row["price"], row["qty"]
+    else:
+        record["reason"] = row["reason"]
+    record["last_update_reason"] = why = last_update_reason(row, request)
+    if row["kind"] == JournalKind.REJECTED and why:
+        record["status"] = VENUE_STATUS[OrderState.CANCELED]
+
+
 def _ids(rows: np.ndarray) -> np.ndarray:
     return order_id(rows["market"].astype(np.int64), rows["order"].astype(np.int64))  # type: ignore
 
 
 def send_again(simulation: Simulation, journal: Journal) -> None:
     """Send every request of a journal at its place and time, whatever comes of it."""
-    bus = simulation.bus
     for number in requests(journal):
         row = journal.rows[number]
-        bus.advance(int(row["ts"]), int(journal.places[number]))
-        bus.expire(int(row["ts"]), number)
-        command = _command(row)
-        if row["kind"] == JournalKind.SUBMITTED:
-            bus.submit(command)
-        elif row["kind"] == JournalKind.AMEND_REQUESTED:
-            bus.amend(command)
-        else:
-            bus.cancel(command)
-
-
-def _command(row: np.void) -> Command:
-    is_new = row["kind"] == JournalKind.SUBMITTED
-    names = (
-        "market",
-        "order",
-        "side",
-        "price",
-        "qty",
-        "tif",
-        "flags",
-        "expires",
-        "client_id",
-        "cause_kind",
-        "cause_market",
-        "cause_row",
-    )
-    values = {name: int(row[name]) for name in names}
-    if is_new:
-        values["order"] = 0
-    return Command(**values)
+        simulation.bus.advance(int(row["ts"]), int(journal.places[number]))
+        simulation.bus.expire(int(row["ts"]), number)
+        simulation.bus.send_again(row)
 
 
 def _rebuilt(simulation: Simulation, journal: Journal, events: int, now: int) -> Simulation:
     """Return a fresh simulation brought to where a journal leaves it. Raises JournalError."""
-    session = simulation.session
     check_journal(journal.rows)
     _check_bounds(simulation, journal)
     if len(journal) == 0 or journal.rows[0] != simulation.journal().rows[0]:
         raise JournalError("journal row 0: it is not the opening of an account in this session")
     bus = simulation.bus
-    loop.rebuild(bus.state, session.tape.rows, journal.rows[1:], journal.places[1:], events)
+    bus.rebuild(journal.rows[1:], journal.places[1:], events)
     bus.adopt(journal, now)
     return simulation
 
@@ -379,7 +315,7 @@ def _check_bounds(simulation: Simulation, journal: Journal) -> None:
     placed = np.isin(rows["kind"], (JournalKind.ACCEPTED, JournalKind.AMENDED, JournalKind.FILL))
     level = price // ticks[index]
     rules = {
-        "market": known & ((market >= 0) | (rows["kind"] == JournalKind.CASH_MOVED)),
+        "market": known & ((market >= 0) | np.isin(rows["kind"], ACCOUNT_KINDS)),
         "side": (rows["side"] >= 0) & (rows["side"] <= 1),
         "price": ~placed | ((level > 0) & (level < levels[index]) & (price % ticks[index] == 0)),
     }
@@ -395,15 +331,15 @@ def _check_bounds(simulation: Simulation, journal: Journal) -> None:
             f"journal row {behind[0]}: it stands behind tape row {journal.places[behind[0]]}, and "
             f"session {session.name} has {len(session.tape)}"
         )
-    accepted = (rows["kind"] == JournalKind.ACCEPTED).astype(np.int64)
-    ended = np.isin(rows["kind"], (JournalKind.CANCELED, JournalKind.EXPIRED))
+    submitted = (rows["kind"] == JournalKind.SUBMITTED).astype(np.int64)
+    ended = np.isin(rows["kind"], (JournalKind.REJECTED, JournalKind.CANCELED, JournalKind.EXPIRED))
     ended |= (rows["kind"] == JournalKind.FILL) & (rows["left"] == 0)
     for each in range(len(session.markets)):
         of_market = market == each
-        open_orders = np.cumsum((accepted - ended)[of_market])
+        open_orders = np.cumsum((submitted - ended)[of_market])
         capacity = simulation.bus.memory[ORDER_CAPACITY]
         if len(open_orders) and open_orders.max() > capacity:
             raise JournalError(
-                f"journal: more than order_capacity {capacity} orders are open at once in "
-                f"{session.markets[each].ticker}"
+                f"journal: more than order_capacity {capacity} orders are open or in flight at "
+                f"once in {session.markets[each].ticker}"
             )

@@ -259,14 +259,14 @@ JOURNAL_DTYPE = np.dtype(
         ("arrives", "<i8"),  # ns: when a request reaches the venue
         ("client_id", "<i8"),  # the user's own number; 0 if none
         ("guessed", "<i8"),  # 0.01 contract of the way through the queue that is a guess
+        ("carry", "<i8"),  # $0.000001, what the order's fees were rounded up by and not yet repaid
+        ("group", "<i8"),  # order group; 0 none
         ("order", "<i4"),  # number of the order within its market, from 1
         ("price", "<i4"),  # $0.0001, YES terms
         ("market", "<i4"),  # index into Session.markets; NO_MARKET for the account
         ("row", "<i4"),  # number of this row among the rows of its market, from 0
         ("cause_row", "<i4"),
         ("cause_market", "<i4"),
-        ("carry", "<i4"),  # $0.000001, what the order's fees were rounded up by and not yet repaid
-        ("group", "<i4"),  # order group; 0 none
         ("kind", "i1"),  # JournalKind
         ("reason", "i1"),  # Reason
         ("side", "i1"),  # Side
@@ -284,4 +284,4 @@ def _without_padding(dtype: np.dtype) -> bool:
 
 
 assert TAPE_DTYPE.itemsize == 40 and _without_padding(TAPE_DTYPE)
-assert JOURNAL_DTYPE.itemsize == 136 and _without_padding(JOURNAL_DTYPE)
+assert JOURNAL_DTYPE.itemsize == 144 and _without_padding(JOURNAL_DTYPE)

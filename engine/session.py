@@ -27,7 +27,7 @@ class Tape:
     rows of one market with one ts: it is atomic, nobody decides within it.
     """
 
-    __slots__ = ("_digest", "rows")
+    __slots__ = ("__weakref__", "_digest", "rows")
 
     def __init__(self, rows: np.ndarray, *, digest: str | None = None):
         if rows.dtype != TAPE_DTYPE or rows.ndim != 1:

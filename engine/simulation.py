@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import bisect
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Protocol
 
 import attrs
 import numpy as np
 
 from . import events
-from .bus import NO_STOP, Bus
+from .bus import NO_STOP, Bus, Cause
 from .errors import StrategyError
 from .gateway import order_flags
 from .journal import Journal
-from .kernels import layout, loop, matching, programs
+from .kernels import layout, loop, programs, refusals
 from .kernels.layout import CURSOR, JOURNAL_COUNT, NOW, ROWS
-from .kernels.matching import Command
+from .kernels.refusals import Command
 from .programs import CompiledProjection
+from .projections import Views
 from .projections.book import BookView, mirror
 from .projections.orders import OrdersView, market_and_number, order_id
 from .projections.positions import PositionsView
@@ -28,19 +31,31 @@ from .schema import (
     NO_MARKET,
     NO_TIME,
     CauseKind,
+    JournalKind,
     Mark,
+    OrderFlag,
     Outcome,
     Reason,
+    SelfTrade,
     Side,
     TimeInForce,
 )
 from .session import Session
-from .specs import CONSERVATIVE, ZERO_LATENCY, FeeSchedule, Latency, Queue, schedule_at
-from .units import dollars
+from .specs import (
+    CONSERVATIVE,
+    NO_LIMITS,
+    ZERO_LATENCY,
+    FeeSchedule,
+    Latency,
+    Models,
+    Queue,
+    Risk,
+    schedule_at,
+)
+from .units import QTY_MAX, dollars, duration
 
-Cause = tuple[int, int, int]
-"""(CauseKind, market index, row within the market) that a command names as its cause. Plain ints:
-numba takes a slow way with enums."""
+ANY_JOURNAL = sum(1 << (16 + kind) for kind in JournalKind)
+"""Bit set of layout.WATCH: whatever the run adds to its journal."""
 STARTED: Cause = (int(CauseKind.START), NO_MARKET, 0)
 TIMED: Cause = (int(CauseKind.TIMER), NO_MARKET, 0)
 
@@ -75,8 +90,13 @@ class Simulation:
     """One run over a session, moved by `advance` and told by `submit`, `amend` and `cancel`.
 
     cash $0.000001; fees defaults to the schedule in force at the session's start; mark is what
-    positions are valued at; order_capacity is how many orders may be open in one market at once.
-    Prices, quantities and times are those of `units`; markets are tickers or indices.
+    positions are valued at; restored_after and seed as in `specs.Models`; order_capacity is how
+    many orders may be open or on their way in one market at once, client_ids how many own ids may
+    be used, order_groups how many may be set. Prices, quantities and times are those of `units`;
+    markets are tickers or indices.
+
+    What it shows (`book`, `orders`, `positions`, `reward`) is what the agent sees by now; `venue`
+    has the same views of what is so at the venue, which is another thing where sight is delayed.
     """
 
     __slots__ = (
@@ -93,6 +113,7 @@ class Simulation:
         "session",
         "tickers",
         "timers",
+        "venue",
     )
 
     def __init__(
@@ -103,21 +124,33 @@ class Simulation:
         fees: FeeSchedule | None = None,
         latency: Latency = ZERO_LATENCY,
         queue: Queue = CONSERVATIVE,
+        risk: Risk = NO_LIMITS,
+        restored_after: int | str | timedelta = 0,
+        seed: int = 0,
         mark: Mark = Mark.MID,
         order_capacity: int = 64,
+        client_ids: int = 256,
+        order_groups: int = 4,
         projections: Sequence[CompiledProjection] = (),
     ):
-        Queue.named(queue.name)
-        Latency.constant(latency.order_ns)
         if cash < 0:
             raise ValueError(f"cash: {cash}; expected $0 or more, in $0.000001")
         self.session = session
         self.bus = Bus(
             session,
             cash=_integer("cash", cash),
-            fees=fees or schedule_at(session.start),
+            models=Models(
+                fees=fees or schedule_at(session.start),
+                latency=latency,
+                queue=queue,
+                risk=risk,
+                restored_after=duration(restored_after),
+                seed=seed,
+            ),
             mark=Mark(mark),
             order_capacity=order_capacity,
+            client_ids=client_ids,
+            order_groups=order_groups,
             projections=projections,
         )
         self.cause: Cause = STARTED
@@ -127,17 +160,19 @@ class Simulation:
         self.delivered_journal = 0
         self.projections: list[Projection] = []
         self._look()
+        self.bus.follow()
 
     def _look(self) -> None:
         """Make the views of this run's own state."""
-        memory = self.bus.memory
-        markets = self.session.markets
-        bases = [self.bus.base(index) for index in range(len(markets))]
-        self.tickers = tickers = [market.ticker for market in markets]
-        self._books = [BookView(memory, base) for base in bases]
-        self.orders = OrdersView(memory, bases, tickers, self._market)
-        self.positions = PositionsView(memory, bases, tickers, self._market)
-        self.reward = RewardView(memory)
+        bus = self.bus
+        bases = [bus.base(index) for index in range(len(self.session.markets))]
+        self.tickers = [market.ticker for market in self.session.markets]
+        views = Views(bus.sight, bases, self.tickers, self._market)
+        self.venue = Views(bus.memory, bases, self.tickers, self._market)
+        self._books = views.books
+        self.orders: OrdersView = views.orders
+        self.positions: PositionsView = views.positions
+        self.reward: RewardView = views.reward
 
     # What a strategy may see.
 
@@ -151,6 +186,11 @@ class Simulation:
         """Tape rows applied so far."""
         return int(self.bus.memory[CURSOR])
 
+    def in_flight(self, market: str | int = 0) -> int:
+        """Return how many commands of a market were sent and are not known to be answered."""
+        base = self.bus.base(self._market(market))
+        return int(self.bus.memory[base + layout.REQUESTS] - self.bus.sight[base + layout.ANSWERS])
+
     def book(self, market: str | int = 0, outcome: Outcome = Outcome.YES) -> BookView:
         """Return the visible book of a market in the terms of an outcome."""
         view = self._books[self._market(market)]
@@ -162,7 +202,7 @@ class Simulation:
         self,
         market: str | int,
         side: Side,
-        price: int,
+        price: int | None,
         qty: int,
         outcome: Outcome = Outcome.YES,
         tif: TimeInForce = TimeInForce.GTC,
@@ -170,29 +210,28 @@ class Simulation:
         reduce_only: bool = False,
         expires: int | None = None,
         client_id: int | None = None,
+        *,
+        cancel_on_pause: bool = False,
+        self_trade: SelfTrade = SelfTrade.CANCEL_INCOMING,
+        group: int | None = None,
     ) -> int:
         """Submit an order and return its id; what the venue refuses is a REJECTED event.
 
-        Raises TypeError for a price or quantity that is not an int, StrategyError for an unknown
-        market, CapacityError if order_capacity orders are open in the market.
+        price None is a market order, which the venue refuses. self_trade: which order is canceled
+        when it meets an own one; group: of `set_group`. Raises TypeError for a price or quantity
+        that is not an int, StrategyError for an unknown market, CapacityError if order_capacity
+        orders are open or on their way in the market, or all client_ids are used.
         """
-        index = self._market(market)
-        flags = order_flags(post_only, reduce_only)
-        terms = self._terms(side, price, qty, outcome)
+        flags = order_flags(post_only, reduce_only, cancel_on_pause, self_trade)
+        command = self._new_order(market, (side, price, qty, outcome), tif, flags, expires)
         number = self.bus.submit(
-            Command(
-                index,
-                0,
-                *terms,
-                int(TimeInForce(tif)),
-                flags,
-                _expiry(expires),
-                0 if client_id is None else _integer("client_id", client_id),
-                *self.cause,
+            command._replace(
+                client_id=0 if client_id is None else _integer("client_id", client_id),
+                group=0 if group is None else _integer("group", group),
             )
         )
-        self.serve()
-        return order_id(index, number)
+        self._sent()
+        return order_id(command.market, number)
 
     def amend(
         self,
@@ -200,18 +239,40 @@ class Simulation:
         price: int | None = None,
         qty: int | None = None,
         outcome: Outcome = Outcome.YES,
+        *,
+        expires: int | None = None,
     ) -> None:
-        """Change the price or the total quantity (filled part included) of an order.
+        """Change the price, the total quantity (filled part included) or the expiry of an order.
 
-        outcome says in whose terms the price is. Raises StrategyError for an id never issued.
+        outcome says in whose terms the price is; expires NO_TIME removes an expiry. Raises
+        StrategyError for an id never issued.
         """
         market, number = self._order(id)
         new_price = KEEP
         if price is not None:
             new_price = self._terms(Side.BUY, price, 1, outcome)[1]
-        new_qty = KEEP if qty is None else _integer("qty", qty)
-        self.bus.amend(self._command(market, number, new_price, new_qty))
-        self.serve()
+        command = self._command(market, number)
+        self.bus.amend(
+            command._replace(
+                price=new_price,
+                qty=KEEP if qty is None else _integer("qty", qty),
+                expires=KEEP if expires is None else _integer("expires", expires),
+            )
+        )
+        self._sent()
+
+    def decrease(self, id: int, by: int | None = None, to: int | None = None) -> None:
+        """Take some of what an order has open, or all but some; it keeps its place.
+
+        Exactly one of by and to. Raises StrategyError for an id never issued, or for both.
+        """
+        market, number = self._order(id)
+        if (by is None) == (to is None):
+            raise StrategyError(f"decrease: by={by} and to={to}; exactly one of them")
+        qty = _integer("qty", by if to is None else to)  # type: ignore[arg-type]
+        flags = 0 if to is None else int(OrderFlag.REDUCE_TO)
+        self.bus.decrease(self._command(market, number)._replace(qty=qty, flags=flags))
+        self._sent()
 
     def cancel(self, id: int) -> None:
         """Cancel an order; if it is not open any more, that is a CANCEL_REJECTED event.
@@ -219,13 +280,39 @@ class Simulation:
         Raises StrategyError for an id never issued.
         """
         market, number = self._order(id)
-        self.bus.cancel(self._command(market, number, 0, 0))
-        self.serve()
+        self.bus.cancel(self._command(market, number))
+        self._sent()
 
     def cancel_all(self, market: str | int | None = None) -> None:
-        """Cancel every open order, of one market or of all."""
+        """Cancel every order that is known to be open, of one market or of all."""
         for order in self.orders.open(market if market is None else self._market(market)):
             self.cancel(order.id)
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Let the commands that are sent inside travel, and arrive, together."""
+        self.bus.begin_batch()
+        try:
+            yield
+        finally:
+            self.bus.end_batch()
+
+    def set_group(self, group: int, limit: int) -> None:
+        """Create or reset an order group: what its orders may match within 15 s, 0.01 contract.
+
+        Raises CapacityError for a number above order_groups, ValueError for a limit that is none.
+        """
+        if not 0 < _integer("limit", limit) <= QTY_MAX:
+            raise ValueError(f"group {group}: limit {limit}; expected 1 to {QTY_MAX}")
+        self.bus.set_group(_integer("group", group), limit, self.cause)
+        self._sent()
+
+    def kill(self, on: bool = True) -> None:
+        """Turn the kill switch: new orders and amends are refused; open orders are canceled."""
+        self.bus.kill(on, self.cause)
+        self._sent()
+        if on:
+            self.cancel_all()
 
     def timer(self, ts: int) -> None:
         """Ask for `on_timer` at a time. Raises StrategyError for a time that has passed."""
@@ -237,22 +324,24 @@ class Simulation:
         self,
         market: str | int,
         side: Side,
-        price: int,
+        price: int | None,
         qty: int,
         outcome: Outcome = Outcome.YES,
         tif: TimeInForce = TimeInForce.GTC,
         post_only: bool = False,
         reduce_only: bool = False,
         expires: int | None = None,
+        client_id: int | None = None,
+        *,
+        cancel_on_pause: bool = False,
+        self_trade: SelfTrade = SelfTrade.CANCEL_INCOMING,
+        group: int | None = None,
     ) -> Reason | None:
-        """Return the reason why `submit` would be refused now, or None."""
-        index = self._market(market)
-        flags = order_flags(post_only, reduce_only)
-        terms = self._terms(side, price, qty, outcome)
-        command = Command(
-            index, 0, *terms, int(TimeInForce(tif)), flags, _expiry(expires), 0, 0, 0, 0
-        )
-        return Reason(matching.submit_refusal(self.bus.state, command)) or None
+        """Return the reason why `submit` would be refused if it were at the venue now, or None."""
+        flags = order_flags(post_only, reduce_only, cancel_on_pause, self_trade)
+        command = self._new_order(market, (side, price, qty, outcome), tif, flags, expires)
+        command = command._replace(client_id=client_id or 0, group=group or 0)
+        return Reason(refusals.submit_refusal(self.bus.run, command)) or None
 
     # How a run is moved.
 
@@ -272,24 +361,55 @@ class Simulation:
         """
         if self.is_playing:
             raise StrategyError("advance: a strategy cannot move the run that is played to it")
-        memory = self.bus.memory
-        limit, watch, market = NO_TIME, 0, -1
         if isinstance(until, NextChange):
-            watch, market = programs.BOOK_CHANGES, self._market(until.market)
-        elif until is not None:
-            limit = _integer("until", until)
+            return self._advance_to_change(self._market(until.market))
+        limit = NO_TIME if until is None else _integer("until", until)
         if events is not None:
             stop = self.events + events
-        memory[layout.WATCH], memory[layout.WATCH_MARKET] = watch, market
-        status = self.bus.advance(limit, NO_STOP if stop is None else stop)
-        memory[layout.WATCH], memory[layout.WATCH_MARKET] = 0, -1
+        self.advance_served(limit, NO_STOP if stop is None else stop)
         self.cause = self.last_burst() if limit == NO_TIME else TIMED
-        self.serve()
-        if watch:
-            return status == loop.WATCHED
         return self.events < len(self.session.tape) or (
             self.now >= limit if stop is None else self.events >= stop
         )
+
+    def advance_served(self, limit: int, stop: int) -> None:
+        """Advance, and serve the Python projections; where sight is delayed, one news at a time."""
+        bus = self.bus
+        while bus.sees_late and self.projections:
+            news = bus.next_news()
+            if news >= min(limit, self.session.end) or self.events >= stop:
+                break
+            bus.memory[layout.WATCH] = ANY_JOURNAL
+            status = bus.advance(news, stop)
+            bus.memory[layout.WATCH] = 0
+            if status != loop.WATCHED:
+                bus.follow()
+                self.serve()
+        bus.advance(limit, stop)
+        bus.follow()
+        self.serve()
+
+    def _advance_to_change(self, market: int) -> bool:
+        """Advance to the next change of a market's book that the agent is shown."""
+        bus = self.bus
+        found = False
+        if not bus.sees_late:
+            bus.memory[layout.WATCH] = programs.BOOK_CHANGES
+            bus.memory[layout.WATCH_MARKET] = market
+            found = bus.advance() == loop.WATCHED
+            bus.memory[layout.WATCH], bus.memory[layout.WATCH_MARKET] = 0, -1
+        while bus.sees_late and not found:
+            first = bus.sight[CURSOR]
+            news = bus.next_news()
+            self.advance_served(news if news <= self.session.end else NO_TIME, NO_STOP)
+            if news > self.session.end:
+                break
+            shown = self.session.tape.rows[first : bus.sight[CURSOR]]
+            kinds = shown["kind"][shown["market"] == market]
+            found = any(programs.BOOK_CHANGES >> kind & 1 for kind in kinds.tolist())
+        self.cause = self.last_burst()
+        self.serve()
+        return found
 
     def subscribe(self, projection: Projection) -> None:
         """Hand every event of the kinds that a Python projection names to its `apply`, in order.
@@ -301,8 +421,8 @@ class Simulation:
             raise TypeError(f"kinds: {strangers[0]!r} is no event of foldbook.engine.events")
         if self.events:
             self.serve()
-            self.delivered_journal = self.bus.memory[JOURNAL_COUNT]
-            self.delivered_tape = self.events
+            self.delivered_journal = self.bus.sight[JOURNAL_COUNT]
+            self.delivered_tape = self.bus.sight[CURSOR]
         self.projections.append(projection)
 
     def projection(self, name: str) -> np.ndarray:
@@ -331,26 +451,31 @@ class Simulation:
         return self.bus.journal()
 
     def last_burst(self) -> Cause:
-        """Return the last tape row as a cause."""
-        cursor = self.bus.memory[CURSOR]
+        """Return the last tape row that the agent was shown, as a cause."""
+        cursor = self.bus.sight[CURSOR]
         if cursor == 0:
             return STARTED
         market = int(self.session.tape.rows[cursor - 1]["market"])
-        return int(CauseKind.TAPE), market, self.bus.memory[self.bus.base(market) + ROWS] - 1
+        return int(CauseKind.TAPE), market, self.bus.sight[self.bus.base(market) + ROWS] - 1
+
+    def _sent(self) -> None:
+        """After a command: show its answer, if that is here already."""
+        self.bus.follow()
+        self.serve()
 
     def serve(self) -> None:
         """Fold into the Python projections what they have not seen, in the order of the bus."""
         if not self.projections:
             return
         bus = self.bus
-        cursor, count = self.events, bus.memory[JOURNAL_COUNT]
+        cursor, count = bus.sight[CURSOR], bus.sight[JOURNAL_COUNT]
         first, number = self.delivered_tape, self.delivered_journal
         self.delivered_tape, self.delivered_journal = cursor, count
         wanted = {kind for one in self.projections for kind in one.kinds}
         tape_kinds = [n for n, event in enumerate(events.TAPE_EVENTS) if event in wanted]
         kinds = self.session.tape.rows["kind"][first:cursor]
         for i in (np.flatnonzero(np.isin(kinds, tape_kinds)) + first).tolist():
-            while number < count and bus.place(number) <= i:
+            while number < count and bus.place(number) <= i and not bus.sees_late:
                 self._publish(wanted, events.JOURNAL_EVENTS, bus.row(number))
                 number += 1
             self._publish(wanted, events.TAPE_EVENTS, self.session.tape.rows[i])
@@ -386,8 +511,29 @@ class Simulation:
         yes_side, yes_price = mirror(side, _integer("price", price), outcome)
         return int(yes_side), yes_price, _integer("qty", qty)
 
-    def _command(self, market: int, number: int, price: int, qty: int) -> Command:
-        return Command(market, number, 0, price, qty, 0, 0, NO_TIME, 0, *self.cause)
+    def _new_order(
+        self,
+        market: str | int,
+        terms: tuple[Side, int | None, int, Outcome],
+        tif: TimeInForce,
+        flags: int,
+        expires: int | None,
+    ) -> Command:
+        """Return a new order; terms: side, price, qty, and the outcome in whose terms they are."""
+        index = self._market(market)
+        side, price, qty, outcome = terms
+        yes_side, yes_price, yes_qty = self._terms(side, price or 0, qty, outcome)
+        return self._command(index, 0)._replace(
+            side=yes_side,
+            price=KEEP if price is None else yes_price,
+            qty=yes_qty,
+            tif=int(TimeInForce(tif)),
+            flags=flags,
+            expires=_expiry(expires),
+        )
+
+    def _command(self, market: int, number: int) -> Command:
+        return Command(market, number, 0, 0, 0, 0, 0, NO_TIME, 0, 0, *self.cause)
 
 
 def _expiry(expires: int | None) -> int:
@@ -403,5 +549,5 @@ def _integer(name: str, value: int) -> int:
     raise TypeError(f"{name}: {value!r} is a {type(value).__name__}, not an int in units")
 
 
-_LIMITS = {"price": 1 << 30}
+_LIMITS = {"price": 1 << 30, "group": 1 << 30}
 _EVENTS = {*events.TAPE_EVENTS, *events.JOURNAL_EVENTS}

@@ -5,13 +5,13 @@ The fee schedules, which are specs too, have a module of their own and are hande
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from enum import Enum, IntEnum
 from typing import ClassVar
 
 import attrs
+import numpy as np
 
 from .errors import UnsupportedError
 from .fees import FEE_SCHEDULES as FEE_SCHEDULES
@@ -21,6 +21,7 @@ from .fees import KALSHI_2026_08 as KALSHI_2026_08
 from .fees import NO_FEES as NO_FEES
 from .fees import FeeSchedule as FeeSchedule
 from .fees import schedule_at as schedule_at
+from .schema import NO_TIME
 from .units import PRICE_ONE, SECOND, duration
 
 DELAY_MAX = 86_400 * SECOND
@@ -43,7 +44,23 @@ def _limit(instance: object, attribute: attrs.Attribute, value: int) -> None:
 
 
 def _as_integers(values: Iterable[int]) -> tuple[int, ...]:
-    return tuple(operator.index(value) for value in values)
+    return tuple(_as_integer(row, value) for row, value in enumerate(values))
+
+
+def _as_integer(row: int, value: int) -> int:
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return int(value)
+    raise TypeError(f"delay row {row}: {value!r} is a {type(value).__name__}; expected ns as int")
+
+
+def _as_durations(values: Iterable[int | str | timedelta]) -> tuple[int, ...]:
+    found = []
+    for row, value in enumerate(values):
+        try:
+            found.append(int(value) if isinstance(value, np.integer) else duration(value))
+        except ValueError as error:
+            raise ValueError(f"delay row {row}: {error}") from None
+    return tuple(found)
 
 
 @attrs.frozen
@@ -66,8 +83,9 @@ class Market:
 class Delay:
     """How long a message travels, ns: always the same, drawn from a table, or as recorded.
 
-    values: the one delay, the table to draw from, or the delays since `times`; times: ns, ascending,
-    only for a recorded one. Raises ValueError that names the row which is wrong.
+    values: the one delay, the table to draw from, or the delays since `times`; times: ns,
+    ascending, only for a recorded one. Raises ValueError that names the row which is wrong,
+    TypeError for a number that is no int.
     """
 
     values: tuple[int, ...] = attrs.field(default=(0,), converter=_as_integers)
@@ -83,11 +101,11 @@ class Delay:
                 )
         if self.times and len(self.times) != len(self.values):
             raise ValueError(f"delay: {len(self.times)} times for {len(self.values)} values")
-        for row in range(1, len(self.times)):
-            if self.times[row] <= self.times[row - 1]:
-                raise ValueError(
-                    f"delay row {row}: time {self.times[row]} is not after {self.times[row - 1]}"
-                )
+        for row, time in enumerate(self.times):
+            if not 0 <= time < NO_TIME:
+                raise ValueError(f"delay row {row}: time {time}; expected ns from 0 to {NO_TIME}")
+            if row and time <= self.times[row - 1]:
+                raise ValueError(f"delay row {row}: time {time} is not after {self.times[row - 1]}")
 
     @classmethod
     def constant(cls, value: int | str | timedelta) -> Delay:
@@ -97,12 +115,18 @@ class Delay:
     @classmethod
     def empirical(cls, values: Iterable[int | str | timedelta]) -> Delay:
         """Return a delay drawn from a table of measured ones, each as likely as the others."""
-        return cls(tuple(duration(value) for value in values))
+        return cls(_as_durations(values))
 
     @classmethod
     def recorded(cls, times: Iterable[int], values: Iterable[int | str | timedelta]) -> Delay:
-        """Return the delay that was in force at each time: that of the last of `times` (ns)."""
-        return cls(tuple(duration(value) for value in values), tuple(times))
+        """Return the delay that was in force at each time: that of the last of `times` (ns).
+
+        Raises ValueError if there is no time.
+        """
+        delay = cls(_as_durations(values), tuple(times))
+        if not delay.times:
+            raise ValueError("delay: a recorded one needs the time of each row")
+        return delay
 
     @property
     def is_zero(self) -> bool:
@@ -135,7 +159,12 @@ class Latency:
     feed: Delay | Feed = NO_DELAY
 
     def __attrs_post_init__(self) -> None:
-        if isinstance(self.feed, Delay) and len(self.feed.values) != 1:
+        for name in ("order", "amend", "cancel", "response"):
+            if not isinstance(getattr(self, name), Delay):
+                raise TypeError(f"latency: {name} is {getattr(self, name)!r}; expected a Delay")
+        if not isinstance(self.feed, (Delay, Feed)):
+            raise TypeError(f"latency: feed is {self.feed!r}; expected a Delay or Feed.RECORDED")
+        if isinstance(self.feed, Delay) and (len(self.feed.values) != 1 or self.feed.times):
             raise ValueError("latency: the feed's delay is constant or Feed.RECORDED")
 
     @classmethod
@@ -203,7 +232,7 @@ class Queue:
 
     @classmethod
     def power(cls, exponent: int) -> Queue:
-        """Return the model whose share in front is front^n / (front^n + behind^n), n from 1 to 8."""
+        """Return the model with front^n / (front^n + behind^n) in front, n from 1 to 8."""
         if not 1 <= exponent <= 8:
             raise ValueError(f"queue: power {exponent}; expected 1 to 8")
         return cls(f"power{exponent}", QueueModel.POWER, exponent)
@@ -246,7 +275,7 @@ _QUEUES = {
 
 @attrs.frozen
 class Risk:
-    """Own limits, checked where the venue checks its own; 0 is none (docs/semantics.md, section 11).
+    """Own limits, checked where the venue checks its own; 0 is none (semantics, section 11).
 
     max_order_qty, max_position: 0.01 contract, in each market; max_open_orders: of the account;
     max_notional, max_loss: $0.000001; tokens_per_second, burst_seconds: the venue's rate limit for
@@ -283,9 +312,11 @@ class Models:
     never. seed: of the delays that are drawn.
     """
 
-    fees: FeeSchedule
-    latency: Latency = ZERO_LATENCY
-    queue: Queue = CONSERVATIVE
-    risk: Risk = NO_LIMITS
-    restored_after: int = attrs.field(default=0, validator=[_integer, attrs.validators.ge(0)])
+    fees: FeeSchedule = attrs.field(validator=attrs.validators.instance_of(FeeSchedule))
+    latency: Latency = attrs.field(
+        default=ZERO_LATENCY, validator=attrs.validators.instance_of(Latency)
+    )
+    queue: Queue = attrs.field(default=CONSERVATIVE, validator=attrs.validators.instance_of(Queue))
+    risk: Risk = attrs.field(default=NO_LIMITS, validator=attrs.validators.instance_of(Risk))
+    restored_after: int = attrs.field(default=0, validator=_limit)
     seed: int = attrs.field(default=0, validator=_integer)

@@ -9,7 +9,7 @@ from workloads import Workload
 
 from foldbook.engine.bus import Bus
 from foldbook.engine.kernels import layout
-from foldbook.engine.kernels.matching import Command
+from foldbook.engine.kernels.refusals import Command
 from foldbook.engine.session import Session, Tape
 
 

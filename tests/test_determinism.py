@@ -18,7 +18,17 @@ from workloads import drive as drive_workload
 from workloads import make
 
 from foldbook.adapters import synthetic
-from foldbook.engine import Backtest, Config, Mark, Result, Session, Simulation, Tape, dollars
+from foldbook.engine import (
+    Backtest,
+    Config,
+    Mark,
+    Models,
+    Result,
+    Session,
+    Simulation,
+    Tape,
+    dollars,
+)
 from foldbook.engine import bus as bus_module
 from foldbook.engine import player as player_module
 from foldbook.engine.compiled import JIT_DISABLED
@@ -153,7 +163,8 @@ def test_random_workloads_are_replayed(seeds) -> None:
         drive_workload(run, workload)
         drive_workload(reference, workload)
         journal, bus = run.bus.journal(), run.bus
-        config = Config(cash=workload.cash, seed=seed, fees=workload.fees, mark=workload.mark)
+        config = Config(cash=workload.cash, seed=seed, models=Models(workload.fees),
+                        mark=workload.mark)
         header = config.header() | {"events": len(workload.rows)}
         result = Result.from_journal(bus.session, journal.rows, journal.places, header)
         replayed = result.replay()

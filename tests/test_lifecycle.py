@@ -7,8 +7,26 @@ from hypothesis import strategies as st
 from workloads import drive, make
 
 from foldbook.engine.errors import JournalError
-from foldbook.engine.lifecycle import TRANSITIONS, OrderState, check_journal, next_state
-from foldbook.engine.schema import JOURNAL_DTYPE, CauseKind, JournalKind
+from foldbook.engine.lifecycle import (
+    ACCOUNT_KINDS,
+    MARKET_KINDS,
+    TRANSITIONS,
+    UPDATE_REASONS,
+    VENUE_STATUS,
+    OrderState,
+    check_journal,
+    last_update_reason,
+    next_state,
+)
+from foldbook.engine.schema import (
+    JOURNAL_DTYPE,
+    NO_TIME,
+    CauseKind,
+    JournalKind,
+    OrderFlag,
+    Reason,
+    TimeInForce,
+)
 
 K = JournalKind
 OPEN = (OrderState.RESTING, OrderState.PARTLY_FILLED)
@@ -35,9 +53,92 @@ def test_a_life():
     assert check_journal(journal(*LIFE[:2], (K.FILL, 10, 0))) == {(0, 1): OrderState.FILLED}
 
 
+def test_a_life_in_flight():
+    """Commands that overtake their order find it not open; it is accepted after them, amended up
+    and decreased."""
+    steps = ((K.SUBMITTED, 10, 0), (K.CANCEL_REQUESTED, 0, 0), (K.AMEND_REQUESTED, 12, 0),
+             (K.CANCEL_REJECTED, 0, 0), (K.DECREASE_REQUESTED, 3, 0), (K.AMEND_REJECTED, 12, 0),
+             (K.ACCEPTED, 10, 10), (K.AMEND_REJECTED, 3, 10), (K.FILL, 4, 6),
+             (K.DECREASE_REQUESTED, 2, 6), (K.AMENDED, 8, 4))
+    rows = journal(*steps)
+    assert check_journal(rows[:6]) == {(0, 1): OrderState.SUBMITTED}
+    assert check_journal(rows) == {(0, 1): OrderState.PARTLY_FILLED}
+    rows["reason"][[3, 5]] = Reason.ORDER_NOT_OPEN
+    check_journal(rows)
+    rows["reason"][7] = Reason.ORDER_NOT_OPEN
+    with pytest.raises(JournalError, match="row 7 .*: AMEND_REJECTED for ORDER_NOT_OPEN"):
+        check_journal(rows)
+    rows["reason"][7] = 0
+    rows["left"][10] = 5
+    with pytest.raises(JournalError, match="row 10 .*: AMENDED leaves 5 open, and should leave 4"):
+        check_journal(rows)
+
+
+def test_rows_of_no_order():
+    """Groups and the kill switch are the account's, restorations and settlements a market's."""
+    kinds = (K.CASH_MOVED, K.GROUP_SET, K.GROUP_TRIGGERED, K.KILL_SET, K.RESTORED, K.SETTLED)
+    rows = np.zeros(6, JOURNAL_DTYPE)
+    rows["kind"] = kinds
+    rows["market"] = [-1, -1, -1, -1, 0, 0]
+    rows["row"] = [0, 1, 2, 3, 0, 1]
+    assert check_journal(rows) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "request_kind", "words"),
+    [
+        (K.ACCEPTED, 0, K.SUBMITTED, ""),
+        (K.FILL, 0, K.ACCEPTED, "Trade"),
+        (K.AMENDED, 0, K.AMEND_REQUESTED, "Amend"),
+        (K.AMENDED, 0, K.DECREASE_REQUESTED, "Decrease"),
+        (K.CANCELED, Reason.AMENDED_TO_FILLED, K.AMEND_REQUESTED, "Amend"),
+        (K.CANCELED, Reason.AMENDED_TO_FILLED, K.DECREASE_REQUESTED, "Decrease"),
+        (K.CANCELED, Reason.USER, K.CANCEL_REQUESTED, ""),
+        (K.CANCELED, Reason.IMMEDIATE_OR_CANCEL, K.ACCEPTED, ""),
+        (K.CANCELED, Reason.GROUP_TRIGGERED, K.GROUP_TRIGGERED, ""),
+        (K.CANCELED, Reason.MARKET_CLOSED, None, "CloseCancel"),
+        (K.CANCELED, Reason.TAKER_SELF_TRADE, K.ACCEPTED, "SelfTradeCancel"),
+        (K.CANCELED, Reason.MAKER_SELF_TRADE, K.ACCEPTED, "SelfTradeCancel"),
+        (K.CANCELED, Reason.PAUSED, None, "HaltCancel"),
+        (K.CANCELED, Reason.REACTIVATED, None, "HaltCancel"),
+        (K.CANCELED, Reason.MARGIN, None, "MarginCancel"),
+        (K.EXPIRED, 0, None, "ExpiryCancel"),
+        (K.REJECTED, Reason.POST_ONLY_CROSS, K.SUBMITTED, "PostOnlyCrossCancel"),
+        (K.REJECTED, Reason.INVALID_PRICE, K.SUBMITTED, ""),
+        (K.REJECTED, Reason.INVALID_ORDER, K.SUBMITTED, ""),
+    ],
+)
+def test_the_venues_words(kind, reason, request_kind, words):
+    """Each way in which an order came to be as it is has the venue's word (SPEC 2.4), or none."""
+    row = np.zeros(1, JOURNAL_DTYPE)[0]
+    row["kind"], row["reason"] = kind, reason
+    assert last_update_reason(row, request_kind) == words
+
+
+def test_a_position_too_small_to_reduce():
+    """INVALID_ORDER of a reduce-only order in which all else is valid is the position's doing."""
+    row = np.zeros(1, JOURNAL_DTYPE)[0]
+    row["kind"], row["reason"] = K.REJECTED, Reason.INVALID_ORDER
+    row["flags"] = OrderFlag.REDUCE_ONLY | OrderFlag.CANCEL_ON_PAUSE
+    row["tif"], row["expires"] = TimeInForce.IOC, NO_TIME
+    assert last_update_reason(row, None) == "ReduceOnlyCancel"
+    row["tif"] = TimeInForce.GTC
+    assert last_update_reason(row, None) == ""
+
+
+def test_every_state_has_a_word():
+    """No state is left out, and all words are the venue's (SPEC 2.4, 3.2)."""
+    assert set(VENUE_STATUS) == set(OrderState)
+    assert {*VENUE_STATUS.values()} == {"", "resting", "canceled", "executed"}
+    assert {*UPDATE_REASONS.values()} < {
+        "Decrease", "Amend", "MarginCancel", "SelfTradeCancel", "ExpiryCancel", "CloseCancel",
+        "HaltCancel", "Trade", "PostOnlyCrossCancel", "ReduceOnlyCancel"}
+
+
 def test_every_kind_of_an_order_is_in_the_table():
-    """Only settlements and moved cash concern no order, and every state can be reached."""
-    assert {kind for _, kind in TRANSITIONS} == set(K) - {K.SETTLED, K.CASH_MOVED}
+    """Each kind concerns an order, a market or the account, and every state can be reached."""
+    assert {kind for _, kind in TRANSITIONS} == set(K) - {*MARKET_KINDS, *ACCOUNT_KINDS}
+    assert len(MARKET_KINDS) + len(ACCOUNT_KINDS) == 6
     assert {*TRANSITIONS.values(), OrderState.FILLED} == set(OrderState)
 
 
@@ -62,10 +163,11 @@ def test_next_state_names_the_wrong_step():
 def test_walks_of_the_table_are_journals(data):
     """Every walk along the table, with what is left counted, is a journal without a fault; one
     that lacks its submission or acceptance, with rows after that, is not."""
-    state, left, steps = None, 0, []
+    state, left, filled, steps = None, 0, 0, []
     for _ in range(data.draw(st.integers(1, 12))):
         kind = data.draw(st.sampled_from(sorted(k for before, k in TRANSITIONS if before is state)))
-        qty, left = data.draw(step(K(kind), left))
+        qty, left = data.draw(step(K(kind), left, filled))
+        filled += qty if kind is K.FILL else 0
         steps.append((kind, qty, left))
         state = next_state(state, K(kind), left)
     assert check_journal(journal(*steps)) == {(0, 1): state}
@@ -75,15 +177,15 @@ def test_walks_of_the_table_are_journals(data):
                 check_journal(journal(*steps[:dropped], *steps[dropped + 1 :]))
 
 
-def step(kind, left):
-    """Draw (qty, left) of a row of `kind` where `left` is open."""
+def step(kind, left, filled):
+    """Draw (qty, left) of a row of `kind` where `left` is open and `filled` was filled."""
     size = st.integers(1, 100)
     if kind is K.ACCEPTED:
         return size.map(lambda qty: (qty, qty))
     if kind is K.FILL:
         return st.integers(1, left).map(lambda qty: (qty, left - qty))
     if kind is K.AMENDED:
-        return size.map(lambda more: (more, more))
+        return size.map(lambda more: (filled + more, more))
     if kind in (K.CANCELED, K.EXPIRED):
         return st.just((left, 0))
     return size.map(lambda qty: (qty, left))
@@ -117,6 +219,11 @@ def open_in(reference):
         (4, "qty", 5, "row 4 .*: CANCELED 5, where 6 was open"),
         (3, "ts", -1, "row 3 .*: ts -1 is before 0"),
         (3, "row", 4, "row 3 .*: it is row 4 of its market, and should be 3"),
+        (1, "qty", 9, "row 1 .*: ACCEPTED leaves 10 open, and should leave 9"),
+        (3, "kind", K.KILL_SET, "row 3 .*: KILL_SET in market 0"),
+        (3, "kind", K.RESTORED, "row 3 .*: RESTORED names order 1"),
+        (3, "order", 0, "row 3 .*: CANCEL_REQUESTED names no order"),
+        (3, "market", -1, "row 3 .*: it is row 3 of its market, and should be 0"),
         (3, "order", 2, r"row 3 \(order 2\): CANCEL_REQUESTED of an order that was never"),
     ],
 )

@@ -7,13 +7,14 @@ import pytest
 from compiled_run import CompiledRun
 from workloads import Workload, drive, make
 
-from foldbook.engine import Config, Result
+from foldbook.engine import Config, Models, Result
 from foldbook.engine.kernels import layout, loop
 
 
 def config_of(workload: Workload) -> Config:
     """Return the configuration that a workload is run with."""
-    return Config(cash=workload.cash, seed=workload.seed, fees=workload.fees, mark=workload.mark)
+    return Config(cash=workload.cash, seed=workload.seed, models=Models(workload.fees),
+                  mark=workload.mark)
 
 
 @pytest.mark.slow

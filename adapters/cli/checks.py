@@ -53,8 +53,7 @@ def done_again(saved: Result, decider: runs.Decider, strategy: str | None) -> Re
     """Run, and return the result; of a strategy that raises, what there was until then."""
     if strategy is not None:
         decider = attrs.evolve(decider, strategy=strategy)
-    settings = {field.name: getattr(saved.config, field.name)
-                for field in attrs.fields(type(saved.config))}
+    settings = {**saved.config.settings(), "seed": saved.config.seed}
     try:
         with show.progress("backtest") as report:
             return decider.backtest(saved.session, **settings).run(progress=report)

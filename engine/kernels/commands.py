@@ -14,6 +14,7 @@ from .flights import next_arrival
 from .journal import describe, draft, publish
 from .layout import (
     AHEAD,
+    ARRIVES,
     BATCH,
     DUE,
     DUE_ARRIVAL,
@@ -147,8 +148,8 @@ def _sends(run, row, which):
     state = run.state
     number = state[BATCH] - 1 if state[BATCH] > 0 else state[JOURNAL_COUNT]
     lag = delays.delay(run.tables, state[SEED], which, number, state[NOW])
-    row["arrives"] = state[NOW] + lag
-    return lag == 0
+    row["arrives"] = state[ARRIVES] if state[ARRIVES] > 0 else state[NOW] + lag
+    return row["arrives"] <= state[NOW]
 
 
 @entry

@@ -55,9 +55,7 @@ def land(state, market, request_row):
     first = state[FLIGHTS]
     end = first + FLIGHT_WORDS * state[FLIGHT_COUNT]
     at = first
-    while at < end and (
-        state[at + REQUEST_ROW] != request_row or state[at + OF_MARKET] != market
-    ):
+    while at < end and (state[at + REQUEST_ROW] != request_row or state[at + OF_MARKET] != market):
         at += FLIGHT_WORDS
     if at >= end:
         return

@@ -7,6 +7,8 @@ rebuilds the same state (`loop.rebuild`).
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..compiled import inner
 from ..schema import NO_MARKET, CauseKind, JournalKind, OrderFlag, Reason
 from .book import base_of, give_back, price_of, set_due, take
@@ -123,7 +125,7 @@ def publish(run):
     state = run.state
     at = state[JOURNAL_COUNT] - state[JOURNAL_BASE]
     row = run.rows[at]
-    market = row["market"]
+    market = np.int64(row["market"])
     if market == NO_MARKET:
         number = state[ACCOUNT_ROWS]
     else:
@@ -153,7 +155,7 @@ def _is_answer(kind, reason):
 def apply_journal(state, row):
     """Fold one journal row into every projection."""
     state[JOURNAL_COUNT] += 1
-    market = row["market"]
+    market = np.int64(row["market"])
     kind = row["kind"]
     if market == NO_MARKET:
         state[ACCOUNT_ROWS] += 1

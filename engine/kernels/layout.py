@@ -51,10 +51,19 @@ class Run(NamedTuple):
     ERROR,  # see ERROR_*; set by verbs of compiled strategies
     SLACK,  # how many journal rows one event can write at most
     BATCH,  # journal number of the first request of the batch being sent, plus 1; 0 none
+    ARRIVES,  # in a replay: when the next request arrives; 0: its delay is drawn
     DRIVER_WORDS,
-) = range(10)
+) = range(11)
 
-ERROR_NONE, ERROR_SLOTS, ERROR_BUFFER, ERROR_ORDER, ERROR_MARKET, ERROR_TERMS = range(6)
+(
+    ERROR_NONE,
+    ERROR_SLOTS,
+    ERROR_FLIGHTS,
+    ERROR_BUFFER,
+    ERROR_ORDER,
+    ERROR_MARKET,
+    ERROR_TERMS,
+) = range(7)
 
 # Header: where the run is, and what it assumes.
 (

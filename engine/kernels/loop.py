@@ -45,8 +45,8 @@ from .layout import (
     CURSOR,
     DIRTY,
     DUE,
-    JOURNAL_BASE,
     JOINED_AT,
+    JOURNAL_BASE,
     JOURNAL_COUNT,
     KNOWN,
     LEVEL_WORDS,
@@ -75,7 +75,6 @@ from .layout import (
 )
 from .matching import cancel_every, match_quotes, match_trade, settle
 from .orders import clip_places, decreased, lose_places, traded
-from .queue_models import no_model
 from .reward import portfolio_value, revalue
 
 REACHED, FULL, WATCHED = range(3)
@@ -287,7 +286,7 @@ def advance(run, tape, limit, stop, slack):
     (empty the buffer and call again), or WATCHED at the end of a burst in which something of WATCH
     happened in WATCH_MARKET. When the limit was reached, what is due before it has happened.
     """
-    return play_tape(run, tape, limit, stop, slack, no_model)
+    return play_tape(run, tape, limit, stop, slack, None)
 
 
 @compiled_as(INT(RUN, TAPE_ROWS, INT, INT, INT, QUEUE))
@@ -298,7 +297,7 @@ def advance_with(run, tape, limit, stop, slack, model):
 
 @inner
 def play_tape(run, tape, limit, stop, slack, model):
-    """See `advance`; model: a user's own queue model, or `no_model`."""
+    """See `advance`; model: a user's own queue model, or None."""
     state = run.state
     end = len(tape)
     i = state[CURSOR]
@@ -376,7 +375,7 @@ def rebuild(run, tape, rows, places, stop):
     The journal starts with the first row that the state has not seen. Leaves the state of the run
     that wrote it, and returns how many journal rows were folded.
     """
-    return _rebuild(run, tape, rows, places, stop, no_model)
+    return _rebuild(run, tape, rows, places, stop, None)
 
 
 @compiled_as(INT(RUN, TAPE_ROWS, JOURNAL_ROWS, WORDS, INT, QUEUE))
@@ -447,7 +446,7 @@ def follow(run, tape, delivered, limit):
 
     delivered: int64, when each tape row reaches the agent, see `delivery.delivery_times`.
     """
-    follow_to(run, tape, delivered, limit, no_model)
+    follow_to(run, tape, delivered, limit, None)
 
 
 @compiled_as(types.void(RUN, TAPE_ROWS, WORDS, INT, QUEUE))

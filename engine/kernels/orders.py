@@ -259,15 +259,21 @@ def decreased(state, base, side, rank, before, row, model):
         if kind == _CONSERVATIVE:
             moved = 0
         elif kind == _USER:
-            rest = model(front, before, qty, row_ahead, flags)
-            moved = front - min(max(rest, 0), front)
+            moved = _moved_by(model, (front, before, qty, row_ahead, flags))
         else:
-            moved = moved_in_front(
-                kind, state[QUEUE_EXPONENT], front, before, qty, row_ahead
-            )
+            moved = moved_in_front(kind, state[QUEUE_EXPONENT], front, before, qty, row_ahead)
         state[at + AHEAD] = min(front - moved, after)
         if kind != _REBUILT or flags & _IS_GUESSED:
             state[at + GUESSED] += known - state[at + AHEAD]
+
+
+@inner
+def _moved_by(model, decrease):
+    """Ask a user's own queue model; None where there is none."""
+    if model is None:
+        return 0
+    front, before, qty, row_ahead, flags = decrease
+    return front - min(max(model(front, before, qty, row_ahead, flags), 0), front)
 
 
 @inner

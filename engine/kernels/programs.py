@@ -28,7 +28,6 @@ from .layout import (
     USER_WORDS,
 )
 from .loop import FULL, QUEUE, REACHED, RUN, follow_to, has_room, play_tape
-from .queue_models import no_model
 
 FAILED = 3
 """Why `play` returned, besides those of `advance`: the strategy made a mistake (layout.ERROR)."""
@@ -114,7 +113,7 @@ def play(run, tape, delivered, plan, words, decide, fold):
     delivered: as of `loop.follow`. Returns REACHED at the end, FULL (empty the buffer and call
     again), or FAILED.
     """
-    return _play((run, tape, delivered), plan, words, (decide, fold), no_model)
+    return _play((run, tape, delivered), plan, words, (decide, fold), None)
 
 
 @compiled_as(INT(RUN, TAPE_ROWS, WORDS, PLAN, WORDS, DECIDE, FOLD, QUEUE))
@@ -162,10 +161,9 @@ def _play(sources, plan, words, user, model):
 @inner
 def _changes_book(tape, first, stop):
     """Whether a book differs after rows from `first` up to `stop`."""
-    for i in range(first, stop):
-        if (BOOK_CHANGES >> tape[i]["kind"]) & 1:
-            return True
-    return False
+    while first < stop and (BOOK_CHANGES >> tape[first]["kind"]) & 1 == 0:
+        first += 1
+    return first < stop
 
 
 @inner

@@ -9,20 +9,13 @@ from __future__ import annotations
 
 import math
 
-from ..compiled import inner, small
+from ..compiled import inner
 from ..specs import QueueModel
 
 _OPTIMISTIC = int(QueueModel.OPTIMISTIC)
 _POWER = int(QueueModel.POWER)
 _LOG = int(QueueModel.LOG)
 _REBUILT = int(QueueModel.REBUILT)
-_USER = int(QueueModel.USER)
-
-
-@small
-def no_model(ahead, before, qty, row_ahead, flags):
-    """Stand in for a user's own model where there is none."""
-    return ahead
 
 
 @inner
@@ -40,7 +33,7 @@ def moved_in_front(model, exponent, front, before, qty, row_ahead):
     else:
         ahead = _power(float(front), exponent)
         behind = _power(float(before - front), exponent)
-    return int(math.floor(float(qty) * (ahead / (ahead + behind))))
+    return math.floor(float(qty) * (ahead / (ahead + behind)))
 
 
 @inner

@@ -23,6 +23,7 @@ from .layout import (
     CAUSE_ROW,
     ERROR,
     ERROR_BUFFER,
+    ERROR_FLIGHTS,
     ERROR_MARKET,
     ERROR_NONE,
     ERROR_ORDER,
@@ -103,7 +104,7 @@ def _is_sendable(sim, market, order):
     elif order == 0 and state[base + HELD] == state[ORDER_CAPACITY]:
         state[ERROR] = ERROR_SLOTS
     elif 0 < state[FLIGHT_CAPACITY] == state[FLIGHT_COUNT]:
-        state[ERROR] = ERROR_SLOTS
+        state[ERROR] = ERROR_FLIGHTS
     elif order < 0 or order > state[base + NUMBERS]:
         state[ERROR] = ERROR_ORDER
     return state[ERROR] == ERROR_NONE
@@ -121,7 +122,8 @@ def submit_as(sim, market, side, terms):
     if not _is_sendable(sim, market, 0):
         return 0
     price, qty, tif, flags = terms
-    if side < 0 or side > 1 or abs(price) > PRICE_MAX or tif < 0 or tif > 2 or flags & ~_ORDER_FLAGS:
+    is_known = 0 <= side <= 1 and 0 <= tif <= 2 and flags & ~_ORDER_FLAGS == 0
+    if not is_known or abs(price) > PRICE_MAX:
         sim.state[ERROR] = ERROR_TERMS
         return 0
     return send_submit(sim, _command(sim, market, 0, (side, price, qty, tif, flags)))

@@ -2,3 +2,30 @@
 
 The state is folded by the kernels; a view names its words, reads them, and holds nothing.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .book import BookView
+from .orders import OrdersView
+from .positions import PositionsView
+from .reward import RewardView
+
+
+class Views:
+    """All views of one state block: books by market index, orders, positions, reward."""
+
+    __slots__ = ("books", "orders", "positions", "reward")
+
+    def __init__(
+        self,
+        memory: memoryview,
+        bases: list[int],
+        tickers: list[str],
+        index: Callable[[str | int], int],
+    ):
+        self.books = [BookView(memory, base) for base in bases]
+        self.orders = OrdersView(memory, bases, tickers, index)
+        self.positions = PositionsView(memory, bases, tickers, index)
+        self.reward = RewardView(memory)
