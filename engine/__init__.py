@@ -6,6 +6,7 @@ The public names; see the modules for what each of them promises.
 from types import ModuleType as _Module
 
 from . import events
+from .accounting import event_rows, position_rows, settlement_rows
 from .backtest import Backtest
 from .errors import (
     CapacityError,

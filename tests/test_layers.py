@@ -27,7 +27,7 @@ LAYERS = (
     {"projections"},
     {"gateway", "simulation"},
     {"player"},
-    {"backtest", "result", "metrics", "explain"},
+    {"backtest", "result", "metrics", "explain", "accounting"},
     {"__init__"},
 )
 """Modules of the engine; each imports its own layer and those above it in this list."""
