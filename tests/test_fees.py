@@ -440,6 +440,17 @@ def test_flat_fees_are_those_of_their_row():
     assert fees.at("KXA-1-X", ns("2026-09-01T00:00:00Z")).fee(1, 250) == 25_000
 
 
+def test_times_are_told_three_ways():
+    """RFC 3339 text, a datetime with its zone as TOML reads it, and ns are one time; a datetime
+    without a zone is refused."""
+    zoned = datetime(2026, 7, 3, 17, tzinfo=UTC)
+    made = [Fees.from_rows([{"scope": "*", "start": start}]).rows[0].start
+            for start in ("2026-07-03T17:00:00Z", zoned, ns("2026-07-03T17:00:00Z"))]  # fmt: skip
+    assert len(set(made)) == 1
+    with pytest.raises(FeeError, match="start: .* is not a time with its zone"):
+        Fees.from_rows([{"scope": "*", "start": zoned.replace(tzinfo=None)}])
+
+
 # Headers.
 
 
