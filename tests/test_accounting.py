@@ -122,10 +122,10 @@ def test_a_partial_close_takes_its_part_of_the_average_cost():
 
 SETTLED = [
     # fills, payout, flags -> result, counts and costs, revenue in cents, value, remainder, pnl
-    ([(BUY, 7400, 1500, 202_100)], 10_000, 0,
-     (MarketResult.YES, 1500, "11.10", 0, "0", 1500, 100, 0, "3.6979")),
-    ([(SELL, 8400, 1000, 94_100)], 0, 0,
-     (MarketResult.NO, 0, "0", 1000, "1.60", 1000, 0, 0, "8.3059")),
+    ([(BUY, 7000, 1200, 176_400)], 10_000, 0,
+     (MarketResult.YES, 1200, "8.40", 0, "0", 1200, 100, 0, "3.4236")),
+    ([(SELL, 8000, 500, 56_000)], 0, 0,
+     (MarketResult.NO, 0, "0", 500, "1.00", 500, 0, 0, "3.944")),
     # flat before the end: a pair of both was paid a dollar long ago
     ([(BUY, 4000, 1000, 0), (SELL, 5000, 1000, 0)], 10_000, 0,
      (MarketResult.YES, 1000, "4", 1000, "5", 0, 100, 0, "1")),
