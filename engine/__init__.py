@@ -6,6 +6,7 @@ The public names; see the modules for what each of them promises.
 from types import ModuleType as _Module
 
 from . import events
+from .accounting import event_rows, position_rows, settlement_rows
 from .backtest import Backtest
 from .config import Config
 from .errors import (
@@ -24,11 +25,16 @@ from .fees import (
     KALSHI_2026_05,
     KALSHI_2026_08,
     KALSHI_2026_08_OTHER,
+    KALSHI_FEES,
     NO_FEES,
+    FeeRow,
+    Fees,
     FeeSchedule,
+    FeeType,
     Member,
     Rebate,
     Round,
+    index_series,
     polymarket,
     schedule_at,
 )

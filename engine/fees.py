@@ -7,14 +7,17 @@ float here. `fill_fee` in `kernels.arithmetic` is the same rule for kernels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from enum import IntEnum
 from typing import Any
 
 import attrs
 
-from .units import CASH_ONE, PPM, PRICE_ONE
+from .errors import FeeError
+from .units import CASH_ONE, PPM, PRICE_ONE, Number, dollars, iso_time, multiple
 
 SCALE = PPM * PRICE_ONE
 """What `FeeSchedule.scaled` x quantity is divided by: 10^10."""
@@ -281,3 +284,301 @@ def schedule_at(ts: int, member: Member = Member.DIRECT) -> FeeSchedule:
         if ts >= start:
             return direct if member == Member.DIRECT else other
     return KALSHI_2021
+
+
+@attrs.frozen
+class FeeRow:
+    """One dated fact: how the markets of a scope are charged from `start` on.
+
+    scope: ticker of a series, an event or a market; or the beginning of one and an asterisk, "*"
+    alone for all. start, until: ns UTC, until excluded; without an until the row holds until the
+    next one of its scope. type, multiplier_ppm, waiver_until: None inherits from the wider scope,
+    each by itself. multiplier_ppm: factor of the rates in ppm, a multiple of 400, so that each rate
+    is whole ppm. taker_flat, maker_flat: $0.000001 a contract, for FeeType.FLAT alone,
+    which has no multiplier.
+    waiver_until: before that time (ns) nothing is charged.
+    """
+
+    scope: str = attrs.field(validator=attrs.validators.instance_of(str))
+    start: int = attrs.field(default=0, validator=_whole(0, 2**63 - 1))
+    until: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_whole(1, 2**63 - 1))
+    )
+    type: FeeType | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.instance_of(FeeType))
+    )
+    multiplier_ppm: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_whole(0, 14 * PPM))
+    )
+    taker_flat: int = attrs.field(default=0, validator=_whole(0, CASH_ONE))
+    maker_flat: int = attrs.field(default=0, validator=_whole(0, CASH_ONE))
+    waiver_until: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_whole(0, 2**63 - 1))
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if not self.scope or "*" in self.scope[:-1]:
+            raise ValueError(f"scope: {self.scope!r} is no ticker, and no beginning of one with *")
+        if self.until is not None and self.until <= self.start:
+            raise ValueError(f"until: {iso_time(self.until)} is not after {iso_time(self.start)}")
+        if self.multiplier_ppm is not None and self.multiplier_ppm % 400:
+            raise ValueError(f"multiplier: {self.multiplier_ppm} ppm is not a multiple of 0.0004")
+        is_flat = self.type == FeeType.FLAT
+        if is_flat != bool(self.taker_flat or self.maker_flat):
+            raise ValueError(
+                "taker_flat, maker_flat: type flat needs one of them"
+                if is_flat
+                else "taker_flat, maker_flat: only type flat has them"
+            )
+
+
+_COLUMNS = {"scope", "start", "until", "type", "multiplier", "taker_flat", "maker_flat",
+            "waiver_until"}  # fmt: skip
+
+
+def _exact(row: Mapping[str, Any], name: str, convert: Callable[[Number], int]) -> int | None:
+    if row.get(name) is None:
+        return None
+    try:
+        return convert(row[name])
+    except (TypeError, ValueError) as error:
+        raise FeeError(f"{name}: {error}") from None
+
+
+def _time(row: Mapping[str, Any], name: str) -> int | None:
+    value = row.get(name)
+    try:
+        if isinstance(value, str):
+            return _ns(value)
+        if isinstance(value, datetime):
+            return _ns(value.isoformat())
+    except (TypeError, ValueError):
+        text = f"{name}: {value!r} is not a time with its zone, 2026-07-03T17:00:00Z"
+        raise FeeError(text) from None
+    return value
+
+
+def _row(row: Mapping[str, Any]) -> FeeRow:
+    unknown = sorted(set(row) - _COLUMNS)
+    if unknown:
+        raise FeeError(f"{unknown[0]}: no such field; there are {', '.join(sorted(_COLUMNS))}")
+    if "scope" not in row:
+        raise FeeError("scope: missing")
+    kind = row.get("type")
+    names = {kind.name.lower(): kind for kind in FeeType}
+    if kind is not None and not isinstance(kind, FeeType) and kind not in names:
+        raise FeeError(f"type: {kind!r} is not one of {', '.join(names)}")
+    return FeeRow(
+        scope=row["scope"],
+        start=_time(row, "start") or 0,
+        until=_time(row, "until"),
+        type=names[kind] if isinstance(kind, str) else kind,
+        multiplier_ppm=_exact(row, "multiplier", multiple),
+        taker_flat=_exact(row, "taker_flat", dollars) or 0,
+        maker_flat=_exact(row, "maker_flat", dollars) or 0,
+        waiver_until=_time(row, "waiver_until"),
+    )
+
+
+def _fee_rows(rows: Iterable[FeeRow]) -> tuple[FeeRow, ...]:
+    return tuple(rows)
+
+
+def _in_order(rows: tuple[FeeRow, ...]) -> dict[str, list[FeeRow]]:
+    scopes: dict[str, list[tuple[FeeRow, int]]] = {}
+    for number, row in enumerate(rows):
+        scopes.setdefault(row.scope, []).append((row, number))
+    for scope, found in scopes.items():
+        found.sort(key=lambda each: each[0].start)
+        for (row, number), (later, after) in itertools.pairwise(found):
+            until = later.start if row.until is None else row.until
+            where = f"fee rows {number} and {after} ({scope})"
+            if row.start == later.start:
+                raise FeeError(f"{where}: start: both from {iso_time(row.start)}")
+            if until > later.start:
+                span = f"{iso_time(later.start)} to {iso_time(until)}"
+                raise FeeError(f"{where}: until: they overlap from {span}")
+            if until < later.start:
+                raise FeeError(
+                    f"{where}: until: no row says what holds from {iso_time(until)} to "
+                    f"{iso_time(later.start)}; a row without type and multiplier inherits both"
+                )
+    return {scope: [row for row, _ in found] for scope, found in scopes.items()}
+
+
+@attrs.frozen
+class Fees:
+    """Who is charged how, and since when: rows of series, and overrides that beat them (SPEC 5.1).
+
+    For a market the row of its own ticker comes first, then that of its event, its series, the
+    longest beginning with an asterisk, "*"; type, multiplier and waiver each from the first that
+    names it. Raises FeeError, with the numbers of the rows, where rows of one scope overlap or
+    leave a gap.
+    """
+
+    rows: tuple[FeeRow, ...] = attrs.field(converter=_fee_rows)
+    _scopes: dict[str, list[FeeRow]] = attrs.field(init=False, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "_scopes", _in_order(self.rows))
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> Fees:
+        """Return the fees that plain dicts describe, such as JSON or TOML holds.
+
+        Fields: scope; start, until, waiver_until (RFC 3339 with zone, or ns); type (the venue's
+        names: quadratic, quadratic_with_maker_fees, quadratic_with_combo_maker_fees, flat, none);
+        multiplier (int or decimal string); taker_flat, maker_flat (dollars a contract). Raises
+        FeeError that says which row and field.
+
+        >>> fees = Fees.from_rows([{"scope": "*", "type": "quadratic", "multiplier": 1},
+        ...                        {"scope": "KXMLBGAME", "multiplier": "0.5"}])
+        >>> fees.at("KXMLBGAME-26AUG15-NYY", 1_786_752_000_000_000_000).taker_ppm
+        35000
+        """
+        made = []
+        for number, row in enumerate(rows):
+            try:
+                made.append(_row(row))
+            except (TypeError, ValueError) as error:
+                raise FeeError(f"fee row {number}, {error}") from None
+        return cls(made)
+
+    def with_rows(self, *rows: FeeRow) -> Fees:
+        """Return these fees and more rows. Raises FeeError as the constructor does."""
+        return Fees((*self.rows, *rows))
+
+    def at(
+        self,
+        market: str,
+        ts: int,
+        member: Member = Member.DIRECT,
+        *,
+        event: str | None = None,
+        series: str | None = None,
+    ) -> FeeSchedule:
+        """Return the schedule of a market at `ts` (ns UTC), every override applied.
+
+        event, series: their tickers, if they are not what the market's begins with. Raises FeeError
+        if no row gives a type or a multiplier.
+        """
+        scopes = self._scopes_of(market, event, series)
+        rows = [row for row in (_in_force(self._scopes[scope], ts) for scope in scopes) if row]
+        typed = next((row for row in rows if row.type is not None), None)
+        factor = next((r.multiplier_ppm for r in rows if r.multiplier_ppm is not None), None)
+        if typed is None or factor is None:
+            missing = "type" if typed is None else "multiplier"
+            raise FeeError(f"{market} at {iso_time(ts)}: {missing}: no fee row says it")
+        waived = next((row.waiver_until for row in rows if row.waiver_until is not None), 0)
+        base = schedule_at(ts, member)
+        if ts < waived or typed.type == FeeType.NONE:
+            return attrs.evolve(base, name=f"{base.name} waived", taker_ppm=0)
+        return _resolved(base, typed, factor, ts)
+
+    def changes(
+        self, market: str, start: int, end: int, member: Member = Member.DIRECT
+    ) -> list[tuple[int, FeeSchedule]]:
+        """Return (ts, schedule) of a market at `start` and wherever it changes before `end`, ns."""
+        times = {start, _MAKER_RATES, *(regime[0] for regime in _REGIMES)}
+        for scope in self._scopes_of(market, None, None):
+            for row in self._scopes[scope]:
+                times |= {row.start, row.until or start, row.waiver_until or start}
+        found: list[tuple[int, FeeSchedule]] = []
+        for ts in sorted(ts for ts in times if start <= ts < end):
+            schedule = self.at(market, ts, member)
+            if not found or found[-1][1] != schedule:
+                found.append((ts, schedule))
+        return found
+
+    def _scopes_of(self, market: str, event: str | None, series: str | None) -> list[str]:
+        names = [market, event or market.rpartition("-")[0], series or market.partition("-")[0]]
+        wild = [scope for scope in self._scopes if scope[-1] == "*" and
+                any(name.startswith(scope[:-1]) for name in names)]  # fmt: skip
+        named = [name for name in dict.fromkeys(names) if name in self._scopes]
+        return named + sorted(wild, key=len, reverse=True)
+
+
+def _in_force(rows: list[FeeRow], ts: int) -> FeeRow | None:
+    held = [row for row in rows if row.start <= ts]
+    return held[-1] if held and (held[-1].until is None or ts < held[-1].until) else None
+
+
+_MAKER_PPM = {
+    FeeType.QUADRATIC: 0,
+    FeeType.QUADRATIC_WITH_MAKER_FEES: 17_500,
+    FeeType.QUADRATIC_WITH_COMBO_MAKER_FEES: 35_000,
+}
+
+
+def _resolved(base: FeeSchedule, row: FeeRow, factor: int, ts: int) -> FeeSchedule:
+    assert row.type is not None
+    if row.type == FeeType.QUADRATIC and factor == PPM:
+        return base
+    scale = "" if factor == PPM else f" x{Decimal(factor) / PPM}"
+    name = f"{base.name} {row.type.name.lower()}{scale}"
+    if row.type == FeeType.FLAT:
+        return attrs.evolve(
+            base,
+            name=name,
+            taker_ppm=0,
+            taker_flat=row.taker_flat,
+            maker_flat=row.maker_flat,
+        )
+    maker_ppm = _MAKER_PPM[row.type] * factor // PPM
+    is_flat = row.type == FeeType.QUADRATIC_WITH_MAKER_FEES and ts < _MAKER_RATES
+    return attrs.evolve(
+        base,
+        name=name,
+        taker_ppm=base.taker_ppm * factor // PPM,
+        maker_ppm=0 if is_flat else maker_ppm,
+        maker_flat=2_500 * factor // PPM if is_flat else 0,
+    )
+
+
+def index_series(*series: str) -> tuple[FeeRow, ...]:
+    """Return the rows of index series: half the rates until 3 July 2026 17:00 UTC (SPEC 5.1).
+
+    Which series those were is not on record here, so the caller names them.
+    """
+    end = _ns("2026-07-03T17:00:00Z")
+    return tuple(
+        row
+        for name in series
+        for row in (
+            FeeRow(name, multiplier_ppm=PPM // 2, until=end),
+            FeeRow(name, start=end, multiplier_ppm=PPM),
+        )
+    )
+
+
+_SCAN = _ns("2026-08-15T00:00:00Z")
+
+KALSHI_FEES = Fees(
+    (
+        # The rule without exceptions: 13,029 series scanned, all but 33 at 1 (SPEC 5.1, FEE-REAL).
+        FeeRow("*", type=FeeType.QUADRATIC, multiplier_ppm=PPM),
+        # Three of the 14 series at 0 of that scan (SPEC 5.1); the others are not named there.
+        FeeRow("KXBTCY", start=_SCAN, multiplier_ppm=0),
+        FeeRow("KXETHY", start=_SCAN, multiplier_ppm=0),
+        FeeRow("KXGREENLAND", start=_SCAN, multiplier_ppm=0),
+        # The series records of 20 August 2026 name both fields; charged fees of the days below
+        # show the half rate already. KXMLBKS is known by a charged fee alone.
+        FeeRow("KXMLBGAME", type=FeeType.QUADRATIC_WITH_MAKER_FEES),
+        FeeRow("KXMLBGAME", start=_ns("2026-08-11T00:00:00Z"), multiplier_ppm=PPM // 2,
+               type=FeeType.QUADRATIC_WITH_MAKER_FEES),
+        FeeRow("KXMLBSPREAD", start=_ns("2026-08-14T00:00:00Z"), multiplier_ppm=PPM // 2,
+               type=FeeType.QUADRATIC),
+        FeeRow("KXMLBKS", start=_ns("2026-08-14T00:00:00Z"), multiplier_ppm=PPM // 2),
+        FeeRow("KXATPDOUBLES", type=FeeType.QUADRATIC, multiplier_ppm=PPM),
+        FeeRow("KXWNBAGAME", type=FeeType.QUADRATIC_WITH_MAKER_FEES, multiplier_ppm=PPM),
+        # Combos: makers pay from 19 August 2026 (SPEC 5.1, changelog). Combos of NFL legs alone in
+        # KXMVECROSSCATEGORY0-SHARD1 are exempt, which no ticker shows: give such a market a row.
+        FeeRow("KXMVE*", start=_ns("2026-08-19T00:00:00Z"),
+               type=FeeType.QUADRATIC_WITH_COMBO_MAKER_FEES),
+    )
+)  # fmt: skip
+"""What is known of Kalshi's fees by series, each row from the day that shows it.
+
+Before that day the full rate is charged, so that no fee is too low. Index series are missing: see
+`index_series`.
+"""

@@ -62,8 +62,7 @@ _FAULTS = {
     check.CROSSED: "the book is crossed or locked at the end of a burst",
     check.BAD_STATUS: "qty {qty} is no MarketStatus, or price {price} no payout from 0 to 10000",
     check.BAD_GRID: "steps {price} and {ahead} are not multiples of {tick}, or width {qty} > 5000",
-    check.BAD_FEE: "taker rate {qty} ppm is not from 0 to 10^6, or maker rate {ahead} not 0: "
-    "maker fees are not built yet",
+    check.BAD_FEE: "taker rate {qty} ppm or maker rate {ahead} ppm is not from 0 to 10^6",
 }
 
 

@@ -29,7 +29,7 @@ LAYERS = (
     {"gateway", "simulation"},
     {"player"},
     {"config"},
-    {"backtest", "result", "metrics", "explain"},
+    {"backtest", "result", "metrics", "explain", "accounting"},
     {"__init__"},
 )
 """Modules of the engine; each imports its own layer and those above it in this list."""
@@ -38,7 +38,7 @@ ENGINE_IMPORTS = {
     "__future__", "abc", "attrs", "bisect", "collections", "contextlib", "copy", "dataclasses",
     "datetime", "decimal", "enum", "fractions", "functools", "hashlib", "heapq", "itertools",
     "math", "msgspec", "numpy", "operator", "re", "traceback", "types", "typing",
-    "warnings",
+    "warnings", "weakref",
 }
 """All that the engine may import from outside: nothing of it reads a file, a clock or a seed."""
 MORE_IMPORTS = {

@@ -1,7 +1,8 @@
 """Import recordings of the venue's WebSocket, in the dialects of several recorders.
 
 `frames` says what a message looks like and `decode` makes integer rows of it; `sequence`, `book`,
-`joining` and `rules` hold what the feed means; `importer` stores sessions. See docs/importing.md.
+`joining`, `fees` and `rules` hold what the feed means; `importer` stores sessions. See
+docs/importing.md.
 """
 
 from .importer import import_recording

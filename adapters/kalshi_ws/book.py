@@ -20,14 +20,16 @@ STEPS = (100, 50, 20, 10, 1)
 
 # Spelt out, because the compiler's cache does not notice a change in another module.
 _DELTA, _SNAPSHOT, _LEVEL, _BREAK, _STATUS, _GRID, _TRADE, _LOST = 0, 1, 2, 3, 4, 5, 6, 10
+_FEE = 11
 _NO_TS, _REFUSED = -1, 1
 assert (_DELTA, _SNAPSHOT, _LEVEL, _BREAK, _STATUS, _GRID, _TRADE, _LOST) == (
     Kind.DELTA, Kind.SNAPSHOT, Kind.LEVEL, Kind.BREAK, Kind.STATUS, Kind.GRID, Kind.TRADE, Kind.LOST
-) and (_NO_TS, _REFUSED) == (NO_TS, REFUSED)
+) and (_FEE, _NO_TS, _REFUSED) == (Kind.FEE, NO_TS, REFUSED)
 _ROW_SNAPSHOT, _ROW_LEVEL = int(TapeKind.SNAPSHOT), int(TapeKind.SNAPSHOT_LEVEL)
 _ROW_INCREASE, _ROW_DECREASE = int(TapeKind.INCREASE), int(TapeKind.DECREASE)
 _ROW_STATUS, _ROW_GRID = int(TapeKind.STATUS), int(TapeKind.GRID)
 _ROW_GAP, _ROW_RECOVERED = int(TapeKind.GAP), int(TapeKind.RECOVERED)
+_ROW_FEE = int(TapeKind.FEE)
 _CLOSED, _DETERMINED, _SETTLED = (
     int(MarketStatus.CLOSED), int(MarketStatus.DETERMINED), int(MarketStatus.SETTLED)
 )
@@ -44,7 +46,7 @@ FALLING, OFF_GRID = 9, 10
 # Words of the state of the fold, one int64 each.
 (LAST_TS, RECV, LAST_DELTA, ANCHORED, TRUSTED, GAP_OPEN, CLOSED_SEEN, FILLED, BURST_RECV,
  ROWS, BID, ASK, CENTER, EDGE, WIDTH, LISTED, CLOSE_AT, SETTLE_AT, PAYOUT, WINDOW,
- AGE, FIRST_RECV, STATE_WORDS) = range(23)
+ AGE, FIRST_RECV, TAKER, MAKER, STATE_WORDS) = range(25)
 
 
 @compiled
@@ -66,6 +68,13 @@ def emit_grid(state, rows, ts, recv):  # type: ignore[no-untyped-def]
     at = emit(state, rows, ts, recv, _ROW_GRID, state[WIDTH])
     rows["price"][at] = state[CENTER]
     rows["ahead"][at] = state[EDGE]
+
+
+@compiled
+def emit_fee(state, rows, ts, recv):  # type: ignore[no-untyped-def]
+    """Append the fee rates as they are now."""
+    at = emit(state, rows, ts, recv, _ROW_FEE, state[TAKER])
+    rows["ahead"][at] = state[MAKER]
 
 
 @compiled
@@ -204,6 +213,8 @@ def take_snapshot(messages, state, levels, rows, verdicts, at):  # type: ignore[
     finer = not state[LISTED] and refine(state, common)
     if finer or not state[ANCHORED]:
         emit_grid(state, rows, ts, recv)
+    if not state[ANCHORED] and state[TAKER] >= 0:
+        emit_fee(state, rows, ts, recv)
     emit(state, rows, ts, recv, _ROW_SNAPSHOT, 0)
     levels[:] = 0
     state[BID] = 0
@@ -365,6 +376,11 @@ def fold_rows(messages, state, levels, rows, verdicts, origin):  # type: ignore[
             state[WIDTH] = messages["qty"][at]
             if state[ANCHORED]:
                 emit_grid(state, rows, state[LAST_TS], state[RECV])
+        elif kind == _FEE:
+            state[TAKER] = messages["qty"][at]
+            state[MAKER] = messages["edge"][at]
+            if state[ANCHORED]:
+                emit_fee(state, rows, state[LAST_TS], state[RECV])
     finish(state, rows, levels)
 
 

@@ -14,10 +14,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from foldbook.engine.errors import FeeError
+from foldbook.engine.fees import FeeRow
 from foldbook.engine.schema import MarketStatus, Side
 from foldbook.engine.units import MICROSECOND, MILLISECOND, PRICE_ONE, QTY_MAX, QTY_ONE, SECOND
 
-from .frames import Delta, Dialect, Kind, Level, Lifecycle, Snapshot, Trade
+from .fees import fee_row
+from .frames import Delta, Dialect, EventFee, Kind, Level, Lifecycle, Snapshot, Trade
 from .messages import BLOCK_TRADE, MESSAGE_DTYPE, NO_RECV, NO_SEQ, NO_TS, REFUSED
 from .numbers import BAD, CENT, PAYOUTS, PRICES, QUANTITIES
 from .reports import UNKNOWN, Rejections
@@ -44,6 +47,9 @@ class Decoder:
         self.dialect = dialect
         self.tickers: dict[str, int] = {}
         self.subs: dict[object, int] = {}
+        self.fees: list[FeeRow | None] = []
+        self.events: list[str] = []
+        """What each fee update stated, and of which event; its message has the number as qty."""
         self._yes_scaled: set[int] = set()
         """Subscriptions that give the prices of the NO ladder on the YES scale (SPEC 1.5)."""
         self._files = {path: number for number, path in enumerate(files)}
@@ -77,6 +83,8 @@ class Decoder:
         trades = np.flatnonzero(kinds == Kind.TRADE)
         if len(trades):
             self._trades(messages, trades, frames)
+        for number in np.flatnonzero(kinds == Kind.FEE).tolist():
+            self._fee(messages[number], chunk.path, frames[number].msg)
         for number in np.flatnonzero(kinds == Kind.LOST).tolist():
             messages["market"][number] = self._ticker(frames[number].market_ticker)
         snapshots = np.flatnonzero(kinds == Kind.SNAPSHOT)
@@ -285,6 +293,22 @@ class Decoder:
             message["price"] = payout
         elif news.result in ("yes", "no") and message["kind"] == Kind.STATUS:
             message["price"] = PRICE_ONE if news.result == "yes" else 0
+
+    def _fee(self, message: np.void, path: Path, update: EventFee) -> None:
+        """Note what an event is charged from now on; which markets that concerns shows later."""
+        message["ts"] = NO_TS
+        try:
+            stated = fee_row(
+                update.event_ticker, update.fee_type_override, update.fee_multiplier_override
+            )
+        except FeeError as error:
+            message["kind"] = Kind.CONTROL
+            text = f"event {update.event_ticker}: {error}"
+            self._rejections.refuse(path, int(message["row"]), UNKNOWN, "fee", text)
+            return
+        message["qty"] = len(self.fees)
+        self.fees.append(stated)
+        self.events.append(update.event_ticker)
 
     def _each(
         self, messages: np.ndarray, at: np.ndarray, frames: list[Any],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from decimal import Decimal
 from enum import IntEnum
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
@@ -38,6 +39,8 @@ class Kind(IntEnum):
     IGNORED = 9
     LOST = 10
     """Made here: a message of the book that was refused."""
+    FEE = 11
+    """The fees of an event change; as the message of a market: its rates."""
 
 
 Ms = Annotated[int, msgspec.Meta(ge=1, le=9 * 10**12)]
@@ -101,6 +104,12 @@ class Lifecycle(msgspec.Struct):
     price_ranges: list[Range] | None = None
 
 
+class EventFee(msgspec.Struct):
+    event_ticker: str
+    fee_type_override: str | None = None
+    fee_multiplier_override: Decimal | None = None
+
+
 class Subscribed(msgspec.Struct):
     sid: Wide = -1
     channel: str = ""
@@ -140,6 +149,11 @@ class ComboLifecycleFrame(Frame, tag="multivariate_market_lifecycle"):
     kind: ClassVar[int] = Kind.STATUS
 
 
+class EventFeeFrame(Frame, tag="event_fee_update"):
+    msg: EventFee
+    kind: ClassVar[int] = Kind.FEE
+
+
 class SubscribedFrame(Frame, tag="subscribed"):
     msg: Subscribed
     kind: ClassVar[int] = Kind.START
@@ -159,9 +173,9 @@ def _ignored(tag: str) -> type:
 
 OTHER_TYPES = (
     "error", "ticker", "ticker_v2", "fill", "user_order", "user_orders", "market_position",
-    "market_positions", "order_group_updates", "event_lifecycle", "event_fee_update",
-    "cfbenchmarks_value", "pyth_value", "communications", "rfq_created", "rfq_deleted",
-    "quote_created", "quote_accepted", "quote_executed", "multivariate_lookup",
+    "market_positions", "order_group_updates", "event_lifecycle", "cfbenchmarks_value",
+    "pyth_value", "communications", "rfq_created", "rfq_deleted", "quote_created",
+    "quote_accepted", "quote_executed", "multivariate_lookup",
 )
 """Types of the venue (SPEC 2) that say nothing about a book; any type beyond these is an error."""
 
@@ -169,7 +183,7 @@ if TYPE_CHECKING:
     AnyFrame = Frame
 else:
     AnyFrame = Union[
-        DeltaFrame, SnapshotFrame, TradeFrame, LifecycleFrame, ComboLifecycleFrame,
+        DeltaFrame, SnapshotFrame, TradeFrame, LifecycleFrame, ComboLifecycleFrame, EventFeeFrame,
         SubscribedFrame, OkFrame, UnsubscribedFrame, *(_ignored(tag) for tag in OTHER_TYPES),
     ]
 

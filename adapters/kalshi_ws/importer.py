@@ -24,10 +24,11 @@ from foldbook.engine.units import decimal_price
 
 from .. import sessions
 from .decode import Decoder
+from .fees import event_of, with_fees
 from .frames import Kind
 from .listing import Listings
 from .merging import merge_lanes, merge_tapes
-from .messages import NO_RECV, NO_TS
+from .messages import MESSAGE_DTYPE, NO_RECV, NO_TS
 from .reports import UNKNOWN, Rejections, Report
 from .rules import DUPLICATE, FALLING, LEFT_OUT, REFUSALS, Listing, MarketTape, fold
 from .sequence import Sequencer
@@ -126,19 +127,28 @@ def _markets(
     spool = Spool(work)
     counts = np.zeros((0, _KINDS), np.int64)
     clock = _Clock()
+    updates: list[np.ndarray] = []
     for messages in _messages(recording, decoder, rejections, meter):
         counts = _count(counts, messages, len(decoder.tickers))
         clock.stamp(messages)
         ordered = sequencer.follow(messages, len(decoder.subs))
+        if (fees := ordered["kind"] == Kind.FEE).any():
+            updates.append(ordered[fees])
         of_market = (ordered["market"] >= 0) & ~np.isin(ordered["kind"], _NO_ROWS)
         spool.add(ordered if of_market.all() else ordered[of_market])
     unknown = rejections.take(UNKNOWN)
     for ticker, market in list(decoder.tickers.items()):
         messages = spool.take(market)
         clock.stamp_first(messages)
-        made = _make(ticker, messages, recording, listings.of(ticker), rejections)
+        listing = listings.of(ticker)
+        messages, unknown_fees = with_fees(
+            ticker, messages, listing.fee, _of_event(ticker, updates, decoder, clock), decoder.fees
+        )
+        made = _make(ticker, messages, recording, listing, rejections)
         if made is None:
             continue
+        if unknown_fees:
+            made.left_out["flat_fee"] = unknown_fees
         made.reasons.update(unknown[0])
         made.examples.extend(unknown[1])
         unknown = (Counter(), [])
@@ -151,6 +161,18 @@ def _markets(
         )
         read = int(row.sum() - row[Kind.LEVEL] - row[Kind.IGNORED] - row[Kind.START])
         yield attrs.evolve(made, read=read, has_receipts=clock.stamped)
+
+
+def _of_event(
+    ticker: str, updates: list[np.ndarray], decoder: Decoder, clock: _Clock
+) -> np.ndarray:
+    """Return the fee updates of a market's event, in order of arrival."""
+    event = event_of(ticker)
+    found = [update for block in updates for update in block
+             if decoder.events[int(update["qty"])] == event]
+    messages = np.array(found, MESSAGE_DTYPE)
+    clock.stamp_first(messages)
+    return messages
 
 
 def _messages(

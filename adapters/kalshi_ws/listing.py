@@ -6,21 +6,26 @@ used as a fact of the listing; the end becomes rows at the time when it happened
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import attrs
 import msgspec
 
-from foldbook.engine.errors import TapeError
+from foldbook.engine.errors import FeeError, TapeError
+from foldbook.engine.fees import FeeRow
 from foldbook.engine.units import MICROSECOND
 
 from .decode import RefusedError, grid_of
+from .fees import fee_row
 from .numbers import BAD, PAYOUTS
 from .rules import Listing
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_JSON = msgspec.json.Decoder(float_hook=Decimal)
+"""Keeps 0.5 what it is: a multiplier is no float."""
 
 
 class _Range(msgspec.Struct):
@@ -38,12 +43,20 @@ class _Record(msgspec.Struct):
     result: str = ""
 
 
+class _Series(msgspec.Struct):
+    ticker: str
+    fee_type: str | None = None
+    fee_multiplier: Decimal | None = None
+
+
 class Listings:
-    """Records of markets in a folder (or one file) of the venue's event and market responses."""
+    """Records of markets in a folder (or one file) of the venue's event, market and series
+    responses."""
 
     def __init__(self, metadata: Path | None):
         self._folder = metadata
         self._records: dict[str, tuple[Path, _Record]] | None = None
+        self._fees: dict[str, FeeRow] = {}
         if metadata is not None and not metadata.exists():
             raise TapeError(f"{metadata}: no such folder of metadata")
 
@@ -56,11 +69,14 @@ class Listings:
                 record.ticker: (path, record)
                 for path in _files(self._folder) for record in _records(path)
             }
+            for path in _files(self._folder):
+                self._fees |= _fees(path)
+        fee = self._fees.get(ticker.partition("-")[0])
         if ticker not in self._records:
-            return Listing()
+            return Listing(fee=fee)
         path, record = self._records[ticker]
         try:
-            return _listing(record)
+            return attrs.evolve(_listing(record), fee=fee)
         except RefusedError as error:
             raise TapeError(f"{path}: market {ticker}: {error}") from None
 
@@ -90,15 +106,35 @@ def _files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.json")) if folder.is_dir() else [folder]
 
 
-def _records(path: Path) -> Iterator[_Record]:
-    """Yield the market records of a response, {markets: [...]} or {market: {...}}."""
+def _response(path: Path) -> dict[str, Any]:
+    """Return a response without its wrappers; an empty one for what is no response."""
     try:
-        response: Any = msgspec.json.decode(path.read_bytes())
-        while isinstance(response, dict) and isinstance(response.get("response"), dict):
-            response = response["response"]
-        if not isinstance(response, dict):
-            return
-        found = response.get("markets", [response["market"]] if "market" in response else [])
-        yield from msgspec.convert(found, list[_Record])
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        response: Any = _JSON.decode(path.read_bytes())
+    except msgspec.DecodeError as error:
         raise TapeError(f"{path}: not a record of markets: {error}") from None
+    while isinstance(response, dict) and isinstance(response.get("response"), dict):
+        response = response["response"]
+    return response if isinstance(response, dict) else {}
+
+
+def _records(path: Path) -> list[_Record]:
+    """Return the market records of a response, {markets: [...]} or {market: {...}}."""
+    response = _response(path)
+    found = response.get("markets", [response["market"]] if "market" in response else [])
+    try:
+        return msgspec.convert(found, list[_Record])
+    except msgspec.ValidationError as error:
+        raise TapeError(f"{path}: not a record of markets: {error}") from None
+
+
+def _fees(path: Path) -> dict[str, FeeRow]:
+    """Return the fee that a series response, {series: {...}}, states, by the series' ticker."""
+    found = _response(path).get("series")
+    if not isinstance(found, dict) or "fee_type" not in found:
+        return {}
+    try:
+        series = msgspec.convert(found, _Series)
+        stated = fee_row(series.ticker, series.fee_type, series.fee_multiplier)
+    except (msgspec.ValidationError, FeeError) as error:
+        raise TapeError(f"{path}: not a record of a series: {error}") from None
+    return {} if stated is None else {series.ticker: stated}

@@ -14,11 +14,12 @@ MESSAGE_DTYPE = np.dtype(
     [
         ("recv", "<i8"),  # receive time, ns
         ("ts", "<i8"),  # exchange time, ns; of a snapshot: of the event before it, once sequenced
-        ("qty", "<i8"),  # 0.01 contract, signed for deltas; a status: MarketStatus; a grid: width
+        ("qty", "<i8"),  # 0.01 contract, signed for deltas; a status: MarketStatus; a grid: width;
+        # a fee: taker rate in ppm (of an event: what it states, as a number in Decoder.fees)
         ("seq", "<i8"),
         ("row", "<i8"),  # row in its file, from 1
         ("price", "<i4"),  # $0.0001, YES terms; a status: the payout; a grid: step in the centre
-        ("edge", "<i4"),  # a grid: step at the edges
+        ("edge", "<i4"),  # a grid: step at the edges; a fee: maker rate in ppm
         ("market", "<i4"),  # index into the recording's tickers; -1 if it names none
         ("sub", "<i4"),  # index into the recording's subscriptions; -1 if it has none
         ("file", "<i2"),  # index into the recording's files

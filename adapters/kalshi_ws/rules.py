@@ -9,6 +9,7 @@ from __future__ import annotations
 import attrs
 import numpy as np
 
+from foldbook.engine.fees import FeeRow
 from foldbook.engine.schema import TAPE_DTYPE, TapeKind
 from foldbook.engine.units import PRICE_ONE, SECOND
 
@@ -54,6 +55,7 @@ class Listing:
 
     step, edge: $0.0001; width: of each edge. None where no record was given. close_ts, settled_ts:
     ns; payout: of one YES contract, $0.0001; all None unless the market has settled.
+    fee: the record of its series.
     """
 
     step: int | None = None
@@ -62,6 +64,7 @@ class Listing:
     close_ts: int | None = None
     settled_ts: int | None = None
     payout: int | None = None
+    fee: FeeRow | None = None
 
 
 @attrs.frozen
@@ -107,6 +110,7 @@ def _fold_book(
     state[words.CLOSE_AT] = state[words.SETTLE_AT] = NO_TS
     state[words.WINDOW], state[words.AGE] = JOIN_WINDOW, SNAPSHOT_AGE
     state[words.ASK] = PRICE_ONE
+    state[words.TAKER] = state[words.MAKER] = -1
     state[words.CENTER] = state[words.EDGE] = STEPS[0]
     if listing.step is not None:
         state[words.LISTED] = 1

@@ -167,7 +167,7 @@ def _rare_fault(row, kind, words, base):
         if qty < 0 or 2 * qty > PRICE_ONE:
             return BAD_GRID
     elif kind == _FEE:
-        if qty < 0 or qty > PPM or row["ahead"] != 0:
+        if qty < 0 or qty > PPM or row["ahead"] < 0 or row["ahead"] > PPM:
             return BAD_FEE
     elif kind == _SNAPSHOT or kind == _GAP:
         words[base + _TRUST] = 1 if kind == _SNAPSHOT else 0
