@@ -9,11 +9,32 @@ from . import events
 from .backtest import Backtest
 from .errors import (
     CapacityError,
+    FeeError,
     FoldbookError,
     JournalError,
     StrategyError,
     TapeError,
     UnsupportedError,
+)
+from .fees import (
+    FEE_SCHEDULES,
+    KALSHI_2021,
+    KALSHI_2026_03,
+    KALSHI_2026_05,
+    KALSHI_2026_08,
+    KALSHI_2026_08_OTHER,
+    KALSHI_FEES,
+    NO_FEES,
+    FeeRow,
+    Fees,
+    FeeSchedule,
+    FeeType,
+    Member,
+    Rebate,
+    Round,
+    index_series,
+    polymarket,
+    schedule_at,
 )
 from .gateway import Gateway, check_gateway
 from .journal import Journal
@@ -42,17 +63,10 @@ from .session import Session, Tape
 from .simulation import Simulation, next_change
 from .specs import (
     CONSERVATIVE,
-    FEE_SCHEDULES,
-    KALSHI_2021,
-    KALSHI_2026_03,
-    KALSHI_2026_08,
-    NO_FEES,
     ZERO_LATENCY,
-    FeeSchedule,
     Latency,
     Market,
     Queue,
-    schedule_at,
 )
 from .units import cents, contracts, dollars, duration, price
 

@@ -17,6 +17,10 @@ class TapeError(FoldbookError, ValueError):
     """The data's fault: a tape, a session or a recording that breaks its own rules."""
 
 
+class FeeError(FoldbookError, ValueError):
+    """The fee data's fault: rows that contradict each other, or do not say what is asked."""
+
+
 class JournalError(FoldbookError, ValueError):
     """A journal that is damaged, or that does not belong to the session it is used with."""
 

@@ -1,4 +1,7 @@
-"""Frozen specs that never change in a run: markets, fee schedules, and the models of the venue."""
+"""Frozen specs that never change in a run: markets, and the models of the venue.
+
+The fee schedules, which are specs too, have a module of their own and are handed out here as well.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,14 @@ from typing import ClassVar
 import attrs
 
 from .errors import UnsupportedError
-from .units import PPM, PRICE_ONE, SECOND, duration
+from .fees import FEE_SCHEDULES as FEE_SCHEDULES
+from .fees import KALSHI_2021 as KALSHI_2021
+from .fees import KALSHI_2026_03 as KALSHI_2026_03
+from .fees import KALSHI_2026_08 as KALSHI_2026_08
+from .fees import NO_FEES as NO_FEES
+from .fees import FeeSchedule as FeeSchedule
+from .fees import schedule_at as schedule_at
+from .units import PRICE_ONE, SECOND, duration
 
 DELAY_MAX = 86_400 * SECOND
 """The longest delay, ns: one day."""
@@ -50,55 +60,6 @@ class Market:
     def levels(self) -> int:
         """Number of price levels, 0 and one dollar included (101 for a cent grid)."""
         return PRICE_ONE // self.tick + 1
-
-
-@attrs.frozen
-class FeeSchedule:
-    """The venue's fee: rate x contracts x p x (1 - p), rounded up per fill (SPEC 5.1, 5.2).
-
-    taker_ppm: taker rate in ppm (70,000 is 7 %); FEE rows on the tape override it per market.
-    rounding: granularity in $0.000001 to which each fill's fee is rounded up.
-    """
-
-    name: str
-    taker_ppm: int = attrs.field(default=70_000, validator=[_integer, attrs.validators.ge(0)])
-    rounding: int = attrs.field(default=1, validator=[_integer, attrs.validators.ge(1)])
-
-    def fee(self, price: int, qty: int) -> int:
-        """Return the taker fee of one fill, $0.000001.
-
-        >>> KALSHI_2026_08.fee(price=5000, qty=10_000)
-        1750000
-        """
-        numerator = self.taker_ppm * qty * price * (PRICE_ONE - price)
-        unit = PPM * PRICE_ONE * self.rounding
-        return -(-numerator // unit) * self.rounding
-
-
-KALSHI_2021 = FeeSchedule("KALSHI_2021", rounding=10_000)
-"""R0: rounded up to the cent; before fixed-point prices (about 12 March 2026)."""
-KALSHI_2026_03 = FeeSchedule("KALSHI_2026_03", rounding=100)
-"""R1 and R2: rounded up to $0.0001 (12 March to about 30 August 2026)."""
-KALSHI_2026_08 = FeeSchedule("KALSHI_2026_08", rounding=1)
-"""R3: rounded up to $0.000001 (from about 30 August 2026)."""
-NO_FEES = FeeSchedule("NO_FEES", taker_ppm=0)
-
-FEE_SCHEDULES: Mapping[str, FeeSchedule] = {
-    schedule.name: schedule for schedule in (KALSHI_2021, KALSHI_2026_03, KALSHI_2026_08, NO_FEES)
-}
-
-_DATED = (
-    (1_788_048_000_000_000_000, KALSHI_2026_08),  # 2026-08-30T00:00:00Z
-    (1_773_273_600_000_000_000, KALSHI_2026_03),  # 2026-03-12T00:00:00Z
-)
-
-
-def schedule_at(ts: int) -> FeeSchedule:
-    """Return the Kalshi schedule in force at `ts` (SPEC 5.2)."""
-    for start, schedule in _DATED:
-        if ts >= start:
-            return schedule
-    return KALSHI_2021
 
 
 @attrs.frozen

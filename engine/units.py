@@ -92,6 +92,15 @@ def dollars(value: Number) -> int:
     return _scaled(value, CASH_ONE, "cash in dollars")
 
 
+def multiple(value: Number) -> int:
+    """Return a factor, in ppm.
+
+    >>> multiple("0.5")
+    500000
+    """
+    return _scaled(value, PPM, "factor")
+
+
 def duration(value: int | str | timedelta) -> int:
     """Return nanoseconds from "100ms", "1.5s", a timedelta, or an int that is nanoseconds already.
 

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = (
     {"units", "schema", "errors"},
+    {"fees"},
     {"specs"},
     {"compiled", "kernels"},
     {"session", "journal", "programs", "lifecycle", "events", "tables"},
@@ -55,7 +56,8 @@ REPORTS = {"metrics", "result", "explain"}
 MONEY = re.compile(r"price|qty|cash|fee|pnl|value|cost|reserved|payout|amount|drawdown|turnover")
 
 REFERENCE_IMPORTS = {"foldbook.engine.schema", "foldbook.engine.units", "foldbook.engine.specs",
-                     "foldbook.engine.session", "foldbook.engine.errors"}
+                     "foldbook.engine.session", "foldbook.engine.errors",
+                     "foldbook.engine.fees"}
 """The vocabulary that the reference shares with the kernels; it shares no rule with them."""
 
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from ..compiled import entry
+from ..fees import CENT, SCALE, Rebate, Round
 from ..units import PPM, PRICE_ONE
 
 _FITS = (1 << 62) - 1
+_NEAREST = int(Round.NEAREST)
+_UP = int(Round.UP)
+_NONE = int(Rebate.NONE)
+_CENTS = int(Rebate.CENTS)
 
 
 @entry
@@ -41,6 +46,34 @@ def taker_fee(rate_ppm: int, qty: int, price: int, rounding: int) -> int:
     """Return the fee of one taker fill, $0.000001, rounded up to `rounding` (SPEC 5.1, 5.2)."""
     scaled = rate_ppm * price * (PRICE_ONE - price)
     return muldiv(scaled, qty, PPM * PRICE_ONE * rounding, 1) * rounding
+
+
+@entry
+def fill_fee(
+    scaled: int, qty: int, cash: int, carry: int, rules: tuple[int, int, int, int]
+) -> tuple[int, int]:
+    """Return (fee, carry) of one fill, $0.000001, as `FeeSchedule.fill` does (SPEC 5.2).
+
+    scaled: `FeeSchedule.scaled` of the fill's price; cash: its change of cash without the fee;
+    carry: of the order's fills before; rules: `FeeSchedule.rules`.
+    """
+    rounding, direction, precision, rebate = rules
+    if direction == _NEAREST:
+        trade_fee = (muldiv(2 * scaled, qty, SCALE * rounding, 0) + 1) // 2 * rounding
+    else:
+        trade_fee = muldiv(scaled, qty, SCALE * rounding, int(direction == _UP)) * rounding
+    rounding_fee = (cash - trade_fee) % precision
+    charged = trade_fee + rounding_fee
+    total = carry + rounding_fee
+    if rebate == _NONE:
+        return charged, 0
+    unit = precision
+    if rebate == _CENTS:
+        unit = CENT
+        if total <= CENT:
+            return charged, total
+    repaid = min(total // unit, charged // unit) * unit
+    return charged - repaid, total - repaid
 
 
 @entry
