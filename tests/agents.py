@@ -40,6 +40,7 @@ class Agent:
         self.simulation = workload.reference()
         self.typical_qty = typical_qty
         self.client_id = 0
+        self.canceled: tuple[int, int] | None = None
 
     def commands(self, count: int) -> Iterable[Command]:
         """Yield at least `count` commands in the order of their moments."""
@@ -269,6 +270,7 @@ class Agent:
                 (KEEP, lower),
                 (order.price, order.qty),
                 (KEEP, order.qty + self._size()),
+                (KEEP, order.qty + 3 * self.typical_qty),
                 (near, KEEP),
                 (near, order.filled + self._size()),
                 (crossing, KEEP),
@@ -325,13 +327,35 @@ class Agent:
 
     def _cancel(self, market: MarketState) -> Intent:
         order = self._some_open(market)
-        return ("cancel", {"number": order.number}) if order else ("", {})
+        if order is None:
+            return "", {}
+        self.canceled = (market.index, order.number)
+        return "cancel", {"number": order.number}
+
+    def _cancel_twice(self, market: MarketState) -> Intent:
+        if self.canceled is None or self.canceled[0] != market.index:
+            return "", {}
+        return "cancel", {"number": self.canceled[1]}
 
     def _cancel_any(self, market: MarketState) -> Intent:
         """Cancel whatever number, mostly one of the latest: open, ended or refused."""
         if not market.issued:
             return "", {}
         return "cancel", {"number": self.rng.choice(market.issued[-12:]).number}
+
+    def _ask_for_one_in_flight(self, market: MarketState) -> Intent:
+        """Cancel, amend or decrease an order that may not have arrived yet when this does."""
+        numbers = [order.number for order in market.issued[-12:] if not order.arrived]
+        if not numbers:
+            return "", {}
+        number, qty = self.rng.choice(numbers), self._size()
+        return self.rng.choice(
+            (
+                ("cancel", {"number": number}),
+                ("amend", {"number": number, "price": KEEP, "qty": qty, "expires": KEEP}),
+                ("decrease", {"number": number, "qty": qty, "to": True}),
+            )
+        )
 
     def _set_group(self, market: MarketState) -> Intent:
         limit = self.rng.choice((1, self.typical_qty, 4 * self.typical_qty))
@@ -359,6 +383,8 @@ INTENTS = {
     Agent._decrease_any: 1,
     Agent._cancel: 3,
     Agent._cancel_any: 3,
+    Agent._cancel_twice: 1,
+    Agent._ask_for_one_in_flight: 4,
     Agent._set_group: 2,
     Agent._kill: 0.7,
 }

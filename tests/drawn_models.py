@@ -48,7 +48,7 @@ def draw_models(rng: random.Random, times: tuple[int, int], typical_qty: int, ca
         draw_fees(rng),
         latency=draw_latency(rng, times) if rng.random() < 0.65 else ZERO_LATENCY,
         queue=rng.choice(QUEUES),
-        risk=draw_risk(rng, typical_qty, cash) if rng.random() < 0.5 else NO_LIMITS,
+        risk=draw_risk(rng, typical_qty, cash) if rng.random() < 0.75 else NO_LIMITS,
         restored_after=rng.choice((0, 0, 1, 700 * MICROSECOND, SECOND, 30 * SECOND)),
         seed=rng.randrange(2**40),
     )
@@ -86,14 +86,15 @@ def draw_delay(rng: random.Random, times: tuple[int, int]) -> Delay:
 
 
 def draw_risk(rng: random.Random, typical_qty: int, cash: int) -> Risk:
-    """Return limits that a workload comes across, and not at every step."""
+    """Return a few limits that a workload comes across, and not at every step."""
     value = PRICE_ONE * typical_qty
-    return Risk(
-        max_order_qty=rng.choice((0, 0, 2 * typical_qty)),
-        max_open_orders=rng.choice((0, 0, 5)),
-        max_position=rng.choice((0, 0, 4 * typical_qty)),
-        max_notional=rng.choice((0, 0, min(cash // 2, 8 * value))),
-        max_loss=rng.choice((0, 0, cash // 8)),
-        tokens_per_second=rng.choice((0, 1, 3)),
-        burst_seconds=rng.choice((10, 31)),
-    )
+    limits = {
+        "max_order_qty": 2 * typical_qty,
+        "max_open_orders": rng.choice((3, 5)),
+        "max_position": 3 * typical_qty,
+        "max_notional": rng.choice((cash // 4, min(cash // 2, 3 * value))),
+        "max_loss": min(cash // 20, value // 2),
+    }
+    drawn = {name: limits[name] for name in rng.sample(sorted(limits), rng.randint(1, 2))}
+    tokens = rng.choice((0, 1, 1, 3))
+    return Risk(**drawn, tokens_per_second=tokens, burst_seconds=rng.choice((10, 10, 31)))
