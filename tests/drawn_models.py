@@ -90,11 +90,11 @@ def draw_risk(rng: random.Random, typical_qty: int, cash: int) -> Risk:
     value = PRICE_ONE * typical_qty
     limits = {
         "max_order_qty": 2 * typical_qty,
-        "max_open_orders": rng.choice((3, 5)),
-        "max_position": 3 * typical_qty,
-        "max_notional": rng.choice((cash // 4, min(cash // 2, 3 * value))),
+        "max_open_orders": rng.choice((2, 4)),
+        "max_position": rng.choice((1, 3)) * typical_qty,
+        "max_notional": rng.choice((cash // 8, min(cash // 2, 2 * value))),
         "max_loss": min(cash // 20, value // 2),
     }
-    drawn = {name: limits[name] for name in rng.sample(sorted(limits), rng.randint(1, 2))}
+    drawn = {name: limits[name] for name in rng.sample(sorted(limits), rng.choice((1, 2, 2)))}
     tokens = rng.choice((0, 1, 1, 3))
     return Risk(**drawn, tokens_per_second=tokens, burst_seconds=rng.choice((10, 10, 31)))
