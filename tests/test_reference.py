@@ -6,12 +6,15 @@ Prices in the tables are cents where they are small to read (`c(48)` is 4800), q
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from reference.account import Account
 from reference.book import Ladder
 from reference.fees import trade_fee
 from reference.invariants import InvariantError, Watch, check
+from reference.risk import TOKEN, Bucket
 from reference.simulation import ReferenceSimulation
 from reference.state import FROM_CLOCK, FROM_START, UNKNOWN_AHEAD, MarketState
 from reference.venue import Venue
@@ -817,6 +820,45 @@ def _forget_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ReferenceSimulation, "_step_done", forget)
 
 
+def _pay_what_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Account, "_reserved_after", lambda self, market, order, qty: -(10**30))
+
+
+def _overdraw_the_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    def take(self: Bucket, tokens: int) -> None:
+        self.level -= tokens * TOKEN
+
+    monkeypatch.setattr(Bucket, "take", take)
+
+
+def _forget_the_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fee(schedule: Any, scaled: int, qty: int, cash: int, carry: int) -> tuple[int, int]:
+        return trade_fee(schedule, scaled, qty), 0
+
+    monkeypatch.setattr("reference.account.fill_fee", fee)
+
+
+def _take_any_client_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    carry_out = ReferenceSimulation._carry_out_submit
+
+    def forget(self: ReferenceSimulation, *args: Any) -> None:
+        self.client_ids.clear()
+        carry_out(self, *args)
+
+    monkeypatch.setattr(ReferenceSimulation, "_carry_out_submit", forget)
+
+
+def _forget_triggers(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_groups = Account._check_groups
+
+    def forget(self: Account) -> None:
+        check_groups(self)
+        for group in self.groups.values():
+            group.triggered = False
+
+    monkeypatch.setattr(Account, "_check_groups", forget)
+
+
 def _keep_levels_after_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Ladder, "clear", lambda self: None)
 
@@ -830,6 +872,11 @@ SABOTAGES = [
     (_fill_twice, "the trade is used up"),
     (_forget_peaks, "peak|drawdown"),
     (_keep_levels_after_a_gap, "levels without trust"),
+    (_pay_what_is_not_there, "available cash is negative"),
+    (_overdraw_the_bucket, "bucket"),
+    (_forget_the_precision, "finer than its precision"),
+    (_take_any_client_id, "client id came before"),
+    (_forget_triggers, "group is triggered|triggered already"),
 ]
 
 
