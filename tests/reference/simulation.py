@@ -35,6 +35,8 @@ from .venue import Venue
 
 EXPIRES, ARRIVES, RESTORES = range(3)
 """What is due at one time comes in this order."""
+Rank = tuple[int, int, tuple[int, ...]]
+"""(time, one of these, what orders those of a kind)."""
 
 
 class ReferenceSimulation(Venue):
@@ -86,9 +88,10 @@ class ReferenceSimulation(Venue):
             self.now = max(self.now, time)
             act()
 
-    def _due(self) -> tuple[tuple[int, int, tuple[int, ...]], Callable[[], None]] | None:
+    def _due(self) -> tuple[Rank, Callable[[], None]] | None:
         """Return the time and rank of what is due next, and what it does."""
-        due: list[tuple[tuple[int, int, tuple[int, ...]], Callable[[], None]]] = []
+        due: list[tuple[Rank, Callable[[], None]]] = []
+        key: Rank
         for market in self.markets:
             for order in market.open.values():
                 key = (order.expires, EXPIRES, (market.index, order.number))
