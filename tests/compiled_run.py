@@ -10,7 +10,12 @@ from workloads import Workload
 from foldbook.engine.bus import Bus
 from foldbook.engine.kernels import layout
 from foldbook.engine.kernels.refusals import Command
+from foldbook.engine.schema import OrderFlag
 from foldbook.engine.session import Session, Tape
+
+Cause = tuple[int, int, int]
+CLIENT_IDS = 1024
+ORDER_GROUPS = 8
 
 
 class CompiledRun:
@@ -22,9 +27,11 @@ class CompiledRun:
         self.bus = Bus(
             session,
             cash=workload.cash,
-            fees=workload.fees,
+            models=workload.models,
             mark=workload.mark,
             order_capacity=order_capacity,
+            client_ids=CLIENT_IDS,
+            order_groups=ORDER_GROUPS,
         )
 
     def advance_to_row(self, n: int) -> None:
@@ -35,21 +42,44 @@ class CompiledRun:
         """Apply all rows with ts <= `ts`, and stand there."""
         self.bus.advance(limit=ts)
 
-    def submit(self, market: int, side: int, price: int, qty: int, tif: int, flags: int,
-               expires: int, client_id: int, cause: tuple[int, int, int]) -> int:  # fmt: skip
+    def submit(
+        self, market: int, side: int, price: int, qty: int, tif: int, flags: int, expires: int,
+        client_id: int, group: int, cause: Cause,
+    ) -> int:  # fmt: skip
         """Submit an order."""
-        command = Command(market, 0, side, price, qty, tif, flags, expires, client_id, *cause)
-        return self.bus.submit(command)
+        terms = (side, price, qty, tif, flags, expires, client_id, group)
+        return self.bus.submit(Command(market, 0, *terms, *cause))
 
     def amend(
-        self, market: int, number: int, price: int, qty: int, cause: tuple[int, int, int]
+        self, market: int, number: int, price: int, qty: int, expires: int, cause: Cause
     ) -> None:
         """Amend an order."""
-        self.bus.amend(Command(market, number, 0, price, qty, 0, 0, 0, 0, *cause))
+        self.bus.amend(Command(market, number, 0, price, qty, 0, 0, expires, 0, 0, *cause))
 
-    def cancel(self, market: int, number: int, cause: tuple[int, int, int]) -> None:
+    def decrease(self, market: int, number: int, qty: int, to: bool, cause: Cause) -> None:
+        """Decrease an order by or to a quantity."""
+        flags = int(OrderFlag.REDUCE_TO) if to else 0
+        self.bus.decrease(Command(market, number, 0, 0, qty, 0, flags, 0, 0, 0, *cause))
+
+    def cancel(self, market: int, number: int, cause: Cause) -> None:
         """Cancel an order."""
-        self.bus.cancel(Command(market, number, 0, 0, 0, 0, 0, 0, 0, *cause))
+        self.bus.cancel(Command(market, number, 0, 0, 0, 0, 0, 0, 0, 0, *cause))
+
+    def set_group(self, group: int, limit: int, cause: Cause) -> None:
+        """Create an order group, or set it again."""
+        self.bus.set_group(group, limit, cause)
+
+    def kill(self, on: bool, cause: Cause) -> None:
+        """Turn the kill switch."""
+        self.bus.kill(on, cause)
+
+    def begin_batch(self) -> None:
+        """Send what follows as one message."""
+        self.bus.begin_batch()
+
+    def end_batch(self) -> None:
+        """End the batch."""
+        self.bus.end_batch()
 
     def journal_rows(self) -> np.ndarray:
         """Return all journal rows."""
@@ -78,6 +108,9 @@ def read_state(state: np.ndarray, markets: int) -> dict[str, Any]:
             "peak": word[layout.PEAK],
             "drawdown": word[layout.DRAWDOWN],
             "now": word[layout.NOW],
+            "killed": word[layout.KILLED],
+            "bucket": word[layout.BUCKET],
+            "flights": word[layout.FLIGHT_COUNT],
         },
         "markets": [_market(word, word[table + m], m) for m in range(markets)],
     }
@@ -102,7 +135,9 @@ def _market(word: list[int], base: int, market: int) -> dict[str, Any]:
                 visible[side].append(price)
     return {
         "status": word[base + layout.STATUS],
+        "pause": word[base + layout.PAUSE],
         "trusted": bool(word[base + layout.TRUSTED]),
+        "restore_at": word[base + layout.RESTORE_AT],
         "bids": ladders[0],
         "asks": ladders[1],
         "taken": taken,
@@ -112,6 +147,12 @@ def _market(word: list[int], base: int, market: int) -> dict[str, Any]:
         "realised": word[position + layout.POSITION_REALISED],
         "fees": word[position + layout.POSITION_FEES],
         "reserved": word[position + layout.POSITION_RESERVED],
+        "settled": (
+            word[position + layout.SETTLED_POSITION],
+            word[position + layout.SETTLED_COST],
+            word[position + layout.SETTLED_CASH],
+            word[position + layout.SETTLED_FEE],
+        ),
         "orders": {side: _orders(word, base, side) for side in (0, 1)},
         "visible_bid": max(visible[0], default=0),
         "visible_ask": min(visible[1], default=10_000),
@@ -126,7 +167,10 @@ def _orders(word: list[int], base: int, side: int) -> list[tuple[int, ...]]:
         at = word[base + layout.ORDERS] + layout.ORDER_WORDS * slot
         price = word[at + layout.RANK] * tick
         price = 10_000 - price if side else price
-        terms = (layout.TOTAL, layout.LEFT, layout.AHEAD, layout.EXPIRES, layout.FLAGS, layout.TIF)
+        terms = (
+            layout.TOTAL, layout.LEFT, layout.AHEAD, layout.EXPIRES, layout.FLAGS, layout.TIF,
+            layout.GUESSED, layout.CARRY, layout.GROUP,
+        )  # fmt: skip
         orders.append((word[at + layout.NUMBER], side, price, *(word[at + term] for term in terms)))
         slot = word[at + layout.NEXT]
     return orders

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from agents import ORDERS_MAX
 from compiled_run import CompiledRun
 from reference.invariants import Watch
 from reference.simulation import ReferenceSimulation
@@ -52,7 +53,7 @@ def assert_agree(workload: Workload, order_capacity: int = 64) -> np.ndarray:
     and places at the end; the reference checks its invariants after each burst and command.
     """
     seed = f"seed {workload.seed}"
-    reference = workload.reference(Watch(seed=workload.seed))
+    reference = workload.reference(Watch(seed=workload.seed, order_capacity=ORDERS_MAX))
     run = CompiledRun(workload, order_capacity)
     for number, command in enumerate(workload.commands):
         apply(reference, command)

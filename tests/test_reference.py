@@ -6,24 +6,40 @@ Prices in the tables are cents where they are small to read (`c(48)` is 4800), q
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from reference.account import Account
+from reference.book import Ladder
+from reference.fees import trade_fee
 from reference.invariants import InvariantError, Watch, check
-from reference.simulation import (
-    FROM_CLOCK,
-    FROM_START,
-    UNKNOWN_AHEAD,
-    Ladder,
-    MarketState,
-    Order,
-    ReferenceSimulation,
+from reference.risk import TOKEN, Bucket
+from reference.simulation import ReferenceSimulation
+from reference.state import FROM_CLOCK, FROM_START, UNKNOWN_AHEAD, MarketState
+from reference.venue import Venue
+from scenes import (
+    BOOK,
+    BUY,
+    FOK,
+    GTC,
+    IOC,
+    JOINED,
+    POST_ONLY,
+    REDUCE_ONLY,
+    SELL,
+    Scene,
+    c,
+    fills,
+    kinds,
+    last,
+    opened,
 )
-from workloads import TapeBuilder, drive, make
+from workloads import drive, make, send
 
 from foldbook.engine.schema import (
     KEEP,
     NO_MARKET,
-    NO_TIME,
     CauseKind,
     Evidence,
     JournalKind,
@@ -31,100 +47,17 @@ from foldbook.engine.schema import (
     Mark,
     MarketStatus,
     OrderFlag,
-    Reason,
     Side,
     TapeFlag,
     TapeKind,
-    TimeInForce,
 )
 from foldbook.engine.specs import (
     KALSHI_2021,
     KALSHI_2026_03,
     KALSHI_2026_08,
     NO_FEES,
-    FeeSchedule,
-    Market,
 )
 from foldbook.engine.units import CASH_ONE
-
-BUY, SELL = Side.BUY, Side.SELL
-GTC, IOC, FOK = TimeInForce
-POST_ONLY, REDUCE_ONLY = OrderFlag.POST_ONLY, OrderFlag.REDUCE_ONLY
-JOINED = TapeFlag.JOINED
-BOOK = {BUY: {48: 500, 47: 800}, SELL: {50: 400, 51: 300, 53: 1000}}
-"""The displayed book of most tables: 48 x 500 bid, 50 x 400 offered."""
-
-
-def c(cents: int) -> int:
-    """A price in cents as a price."""
-    return cents * 100
-
-
-class Scene(TapeBuilder):
-    """A tape written burst by burst, and a simulation over it that is applied as it is read."""
-
-    def book(self, ts: int, levels: dict[Side, dict[int, int]], market: int = 0) -> Scene:
-        self.add(ts, TapeKind.SNAPSHOT, market=market)
-        for side, ladder in levels.items():
-            for cents, qty in ladder.items():
-                self.add(ts, TapeKind.SNAPSHOT_LEVEL, side, c(cents), qty, market=market)
-        return self
-
-    def more(self, ts: int, side: Side, cents: int, qty: int) -> Scene:
-        self.add(ts, TapeKind.INCREASE, side, c(cents), qty)
-        return self
-
-    def less(self, ts: int, side: Side, cents: int, qty: int) -> Scene:
-        self.add(ts, TapeKind.DECREASE, side, c(cents), qty, ahead=-1)
-        return self
-
-    def trade(self, ts: int, side: Side, cents: int, qty: int) -> Scene:
-        self.add(ts, TapeKind.TRADE, side, c(cents), qty, flags=JOINED)
-        return self.less(ts, side, cents, qty)
-
-    def status(self, ts: int, status: MarketStatus, payout: int = 0, market: int = 0) -> Scene:
-        self.add(ts, TapeKind.STATUS, qty=status, price=payout, market=market)
-        return self
-
-    def run(
-        self, *, cash: int = 1000 * CASH_ONE, fees: FeeSchedule = NO_FEES, mark: Mark = Mark.MID,
-        tick: int = 100, markets: int = 1,
-    ) -> ReferenceSimulation:  # fmt: skip
-        specs = tuple(Market(f"M{index}", tick=tick) for index in range(markets))
-        return ReferenceSimulation(
-            self.rows(), specs, cash=cash, fees=fees, mark=mark, observer=Watch(full_every=1)
-        )
-
-
-def opened(**options: object) -> ReferenceSimulation:
-    """A simulation that stands at ts 1 in front of BOOK, with nothing behind it."""
-    simulation = Scene().book(1, BOOK).run(**options)
-    simulation.advance_to_row(1)
-    return simulation
-
-
-def fills(simulation: ReferenceSimulation) -> list[tuple[int, int, int]]:
-    """(order, cents, qty) of every fill."""
-    return [
-        (row["order"], row["price"] // 100, row["qty"])
-        for row in simulation.journal
-        if row["kind"] == JournalKind.FILL
-    ]
-
-
-def kinds(simulation: ReferenceSimulation) -> list[str]:
-    """The journal, as words."""
-    words = []
-    for row in simulation.journal[1:]:
-        reason = f" {Reason(row['reason']).name}" if row["reason"] else ""
-        words.append(JournalKind(row["kind"]).name + reason)
-    return words
-
-
-def last(simulation: ReferenceSimulation, kind: JournalKind) -> dict[str, int]:
-    """The last journal row of a kind."""
-    return [row for row in simulation.journal if row["kind"] == kind][-1]
-
 
 # Taking displayed depth.
 
@@ -172,14 +105,15 @@ def test_fill_rows_of_a_walk() -> None:
     fields = ("price", "qty", "left", "claim", "cash", "fee", "reserved", "client_id", "ahead")
     assert [tuple(row[name] for name in fields) for row in rows] == [
         (5000, 400, 600, 400, -2_000_000, 70_000, -2_040_000, 77, 0),
-        (5100, 300, 300, 300, -1_530_000, 52_479, -1_530_000, 77, 0),
+        (5100, 300, 300, 300, -1_530_000, 52_500, -1_530_000, 77, 0),
     ]
+    assert [row["carry"] for row in rows] == [0, 21]
     for row in rows:
         assert row["liquidity"] == Liquidity.TAKER and row["evidence"] == Evidence.TAKER
         assert row["flags"] == OrderFlag.TAKES_DEPTH
         assert (row["cause_kind"], row["cause_row"]) == (CauseKind.JOURNAL, accepted["row"])
     assert simulation.reserved == 300 * 5100
-    assert simulation.cash == 1000 * CASH_ONE - 3_530_000 - 122_479
+    assert simulation.cash == 1000 * CASH_ONE - 3_530_000 - 122_500
 
 
 def test_depth_is_taken_once() -> None:
@@ -413,8 +347,7 @@ FEES = [
 @pytest.mark.parametrize(("schedule", "cents", "qty", "fee"), FEES)
 def test_published_fees(schedule, cents, qty, fee) -> None:
     """The published and the recorded fees come out to the last digit."""
-    simulation = Scene().book(1, BOOK).run(fees=schedule)
-    assert simulation.fee(simulation.markets[0], int(cents * 100), qty) == fee
+    assert trade_fee(schedule, schedule.scaled(int(cents * 100), False), qty) == fee
 
 
 def test_fee_rows_change_the_taker_rate() -> None:
@@ -470,41 +403,7 @@ def test_balance_covers_limit_and_fees(cash, accepted) -> None:
     assert kinds(simulation)[1] == ("ACCEPTED" if accepted else "REJECTED INSUFFICIENT_BALANCE")
 
 
-# Refusals.
-
-BROKEN = [
-    # what is wrong with the order besides everything below it -> the reason that comes first
-    ({"status": MarketStatus.CLOSED}, Reason.MARKET_INACTIVE),
-    ({"status": MarketStatus.PAUSED}, Reason.TRADING_PAUSED),
-    ({"price": 4950}, Reason.INVALID_PRICE),
-    ({"qty": 0}, Reason.INVALID_QTY),
-    ({"expires": 1}, Reason.INVALID_ORDER),
-    ({"own": True}, Reason.SELF_CROSS),
-    ({"flags": POST_ONLY}, Reason.POST_ONLY_CROSS),
-    ({"cash": 2_000_000}, Reason.INSUFFICIENT_BALANCE),
-    ({"tif": FOK}, Reason.FOK_INSUFFICIENT_VOLUME),
-]
-
-
-@pytest.mark.parametrize("first", range(len(BROKEN)))
-def test_refusals_come_in_their_order(first) -> None:
-    """An order that breaks rule n and every later one is refused for rule n."""
-    wrong: dict[str, object] = {}
-    for broken, _ in BROKEN[first:]:
-        wrong = broken | wrong
-    if wrong.get("flags"):  # post-only FOK is an invalid order of itself
-        wrong["tif"] = wrong.get("tif", GTC) if first <= 4 else GTC
-    simulation = opened(cash=wrong.get("cash", 1000 * CASH_ONE))
-    if wrong.get("own"):
-        simulation.submit(0, SELL, c(49), 10)
-    simulation.markets[0].status = wrong.get("status", MarketStatus.OPEN)
-    simulation.observer = None
-    simulation.submit(
-        0, BUY, wrong.get("price", c(52)), wrong.get("qty", 800),
-        wrong.get("tif", GTC), wrong.get("flags", 0), wrong.get("expires", NO_TIME),
-    )  # fmt: skip
-    assert simulation.journal[-1]["reason"] == BROKEN[first][1]
-
+# Refusals (their order: test_reference_commands).
 
 GRIDS = [
     # centre, edge, width, price -> allowed
@@ -559,7 +458,7 @@ def test_commands_to_orders_that_are_gone() -> None:
     ]  # fmt: skip
     row = simulation.journal[-1]
     assert (row["order"], row["price"], row["qty"]) == (1, KEEP, 50)
-    assert row["client_id"] == row["expires"] == row["side"] == row["left"] == 0
+    assert row["client_id"] == row["side"] == row["left"] == 0 and row["expires"] == KEEP
     for number in (0, 2, -1):
         with pytest.raises(LookupError, match="never submitted"):
             simulation.cancel(0, number)
@@ -689,7 +588,7 @@ def test_settlement_pays(position, payout, side, cash, realised) -> None:
     """YES gets the payout, NO the complement; 400 YES cost 2.00, 500 NO cost 2.60."""
     scene = Scene().book(1, BOOK)
     scene.status(2, MarketStatus.CLOSED).status(3, MarketStatus.DETERMINED, payout)
-    scene.status(4, MarketStatus.SETTLED, payout).status(5, MarketStatus.SETTLED, 10_000 - payout)
+    scene.status(4, MarketStatus.SETTLED, payout).status(5, MarketStatus.SETTLED, payout)
     simulation = scene.run()
     simulation.advance_until(1)
     if position > 0:
@@ -843,7 +742,7 @@ def test_a_workload_is_a_function_of_its_seed(seed) -> None:
             other.advance_to_row(command.at)
         else:
             other.advance_until(command.at)
-        getattr(other, command.kind)(**command.args, cause=command.cause)
+        send(other, command)
     other.advance_to_row(len(second.rows))
     assert one.digest() == other.digest() and one.state() == other.state()
     assert one.places() == other.places()
@@ -878,25 +777,19 @@ def _skip_clamp(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _forget_collateral(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reference.simulation.collateral", lambda market, orders: 0)
+    monkeypatch.setattr("reference.account.collateral", lambda position, orders: 0)
 
 
 def _ignore_balance(monkeypatch: pytest.MonkeyPatch) -> None:
-    refuse = ReferenceSimulation._why_refuse_resting
-
-    def accept(self: ReferenceSimulation, market: MarketState, order: Order) -> Reason:
-        reason = refuse(self, market, order)
-        return Reason.NONE if reason == Reason.INSUFFICIENT_BALANCE else reason
-
-    monkeypatch.setattr(ReferenceSimulation, "_why_refuse_resting", accept)
+    monkeypatch.setattr("reference.refusals.lacks_balance", lambda account, market, order: False)
 
 
-def _accept_self_crosses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ReferenceSimulation, "_crosses_self", lambda self, market, order: False)
+def _walk_past_own_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Venue, "_first_own", lambda self, market, order: None)
 
 
 def _round_basis_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    move = ReferenceSimulation._move_position
+    move = Account._move_position
 
     def lose(self: ReferenceSimulation, market: MarketState, *args: int) -> int:
         held = market.position
@@ -904,17 +797,17 @@ def _round_basis_up(monkeypatch: pytest.MonkeyPatch) -> None:
         market.cost += abs(market.position) < abs(held)
         return moved
 
-    monkeypatch.setattr(ReferenceSimulation, "_move_position", lose)
+    monkeypatch.setattr(Account, "_move_position", lose)
 
 
 def _fill_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    match = ReferenceSimulation._match_trade
+    match = Venue._match_trade
 
     def again(self: ReferenceSimulation, *args: object) -> None:
         match(self, *args)
         match(self, *args)
 
-    monkeypatch.setattr(ReferenceSimulation, "_match_trade", again)
+    monkeypatch.setattr(Venue, "_match_trade", again)
 
 
 def _forget_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -927,6 +820,45 @@ def _forget_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ReferenceSimulation, "_step_done", forget)
 
 
+def _pay_what_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Account, "_reserved_after", lambda self, market, order, qty: -(10**30))
+
+
+def _overdraw_the_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    def take(self: Bucket, tokens: int) -> None:
+        self.level -= tokens * TOKEN
+
+    monkeypatch.setattr(Bucket, "take", take)
+
+
+def _forget_the_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fee(schedule: Any, scaled: int, qty: int, cash: int, carry: int) -> tuple[int, int]:
+        return trade_fee(schedule, scaled, qty), 0
+
+    monkeypatch.setattr("reference.account.fill_fee", fee)
+
+
+def _take_any_client_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    carry_out = ReferenceSimulation._carry_out_submit
+
+    def forget(self: ReferenceSimulation, *args: Any) -> None:
+        self.client_ids.clear()
+        carry_out(self, *args)
+
+    monkeypatch.setattr(ReferenceSimulation, "_carry_out_submit", forget)
+
+
+def _forget_triggers(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_groups = Account._check_groups
+
+    def forget(self: Account) -> None:
+        check_groups(self)
+        for group in self.groups.values():
+            group.triggered = False
+
+    monkeypatch.setattr(Account, "_check_groups", forget)
+
+
 def _keep_levels_after_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Ladder, "clear", lambda self: None)
 
@@ -935,11 +867,16 @@ SABOTAGES = [
     (_skip_clamp, "took more than a level showed"),
     (_forget_collateral, "reserved 0 is not"),
     (_ignore_balance, "available cash is negative"),
-    (_accept_self_crosses, "crosses itself"),
+    (_walk_past_own_orders, "crosses itself"),
     (_round_basis_up, "cash is not start|cost"),
     (_fill_twice, "the trade is used up"),
     (_forget_peaks, "peak|drawdown"),
     (_keep_levels_after_a_gap, "levels without trust"),
+    (_pay_what_is_not_there, "available cash is negative"),
+    (_overdraw_the_bucket, "bucket"),
+    (_forget_the_precision, "finer than its precision"),
+    (_take_any_client_id, "client id came before"),
+    (_forget_triggers, "group is triggered|triggered already"),
 ]
 
 

@@ -23,7 +23,9 @@ from foldbook.engine.schema import (
 )
 from foldbook.engine.units import PRICE_ONE
 
-from .simulation import MarketState, Order, ReferenceSimulation, matches
+from .book import matches
+from .simulation import ReferenceSimulation
+from .state import MarketState, Order
 
 ENDINGS = (JournalKind.CANCELED, JournalKind.EXPIRED)
 
@@ -43,11 +45,14 @@ class Watch:
     """An observer of a ReferenceSimulation that checks it after each step.
 
     Reads each journal row once; checks the markets that the step touched, and everything every
-    `full_every` steps.
+    `full_every` steps. order_capacity: how many orders a market may hold, open or in flight.
     """
 
-    def __init__(self, *, seed: int | None = None, full_every: int = 100):
+    def __init__(
+        self, *, seed: int | None = None, full_every: int = 100, order_capacity: int = 10**9
+    ):
         self.seed = seed
+        self.order_capacity = order_capacity
         self.full_every = full_every
         self.from_the_start = True
         self.steps = 0
@@ -65,6 +70,11 @@ class Watch:
         self.row_index: dict[tuple[int, int], int] = {}
         self.tape_index: dict[int, list[int]] = defaultdict(list)
         self.claimed: dict[tuple[int, int], int] = defaultdict(int)
+        self.carry: dict[tuple[int, int], int] = defaultdict(int)
+        self.settled: dict[int, int] = {}
+        self.client_ids: set[int] = set()
+        self.killed = False
+        self.triggered: set[int] = set()
 
     def __call__(self, reference: ReferenceSimulation) -> None:
         """Check what the last step did. Raises InvariantError."""
@@ -107,19 +117,29 @@ class Watch:
         self._check_cause(reference, row, place, where)
         self.place = place
         self.row_index[market, row["row"]] = index
+        available = self.cash - self.reserved
         self.cash += row["cash"] - row["fee"]
         self.fees += row["fee"]
         self.reserved += row["reserved"]
-        assert self.cash - self.reserved >= 0, f"{where}: available cash is negative"
+        # Only a result that is taken back can cost more than there is; nothing adds to that.
+        enough = self.cash - self.reserved >= min(0, available) or kind == JournalKind.SETTLED
+        assert enough, f"{where}: available cash is negative"
+        if kind == JournalKind.ACCEPTED:
+            self._check_accepted(row, where)
         if kind in (JournalKind.ACCEPTED, JournalKind.AMENDED):
             self.limit[market, row["order"]] = row["price"]
         elif kind == JournalKind.FILL:
+            assert self.cash - self.reserved >= 0, f"{where}: available cash is negative"
             self._check_fill(reference, row, where)
         elif kind == JournalKind.SETTLED:
-            sign = 1 if row["side"] == Side.BUY else -1
-            assert self.position[market] == sign * row["qty"], f"{where}: settles what was held"
-            assert row["qty"] > 0, f"{where}: settles nothing"
-            self.position[market] = 0
+            self._check_settled(row, where)
+        elif kind == JournalKind.KILL_SET:
+            self.killed = bool(row["qty"])
+        elif kind == JournalKind.GROUP_SET:
+            self.triggered.discard(row["group"])
+        elif kind == JournalKind.GROUP_TRIGGERED:
+            assert row["group"] not in self.triggered, f"{where}: triggered already"
+            self.triggered.add(row["group"])
         elif kind in ENDINGS:
             assert row["left"] == 0, f"{where}: open after its end"
             _check_order(
@@ -139,12 +159,26 @@ class Watch:
             assert reference.tape[rows[cause[1]]].ts <= row["ts"], f"{where}: before its cause"
         elif row["cause_kind"] == CauseKind.JOURNAL:
             assert cause in self.row_index, f"{where}: its journal row is not written yet"
+            earlier = reference.journal[self.row_index[cause]]
+            assert earlier["ts"] <= row["ts"], f"{where}: before its cause"
         else:
             assert cause == (NO_MARKET, 0), f"{where}: cause names a row"
 
-    def _check_fill(
-        self, reference: ReferenceSimulation, row: dict[str, int], where: str
-    ) -> None:
+    def _check_accepted(self, row: dict[str, int], where: str) -> None:
+        assert not self.killed, f"{where}: the kill switch is on"
+        assert row["group"] not in self.triggered, f"{where}: its group is triggered"
+        assert row["client_id"] not in self.client_ids, f"{where}: its client id came before"
+        if row["client_id"]:
+            self.client_ids.add(row["client_id"])
+
+    def _check_settled(self, row: dict[str, int], where: str) -> None:
+        market, sign = row["market"], 1 if row["side"] == Side.BUY else -1
+        held = self.settled.setdefault(market, self.position[market])
+        assert held == sign * row["qty"], f"{where}: settles what was held"
+        assert row["qty"] > 0, f"{where}: settles nothing"
+        self.position[market] = 0
+
+    def _check_fill(self, reference: ReferenceSimulation, row: dict[str, int], where: str) -> None:
         market, qty = row["market"], row["qty"]
         limit = self.limit[market, row["order"]]
         assert 0 < qty <= row["claim"], f"{where}: fills more than its claim"
@@ -152,7 +186,8 @@ class Watch:
         assert matches(row["side"], limit, row["price"]), f"{where}: worse than the limit"
         takes = row["liquidity"] == Liquidity.TAKER
         assert takes or row["price"] == limit, f"{where}: makers trade at their price"
-        assert takes or row["fee"] == 0, f"{where}: makers pay no fee"
+        assert row["guessed"] >= 0, f"{where}: guessed"
+        self._check_fee(reference, row, where)
         self.filled[market, row["order"]] += qty
         self.position[market] += qty if row["side"] == Side.BUY else -qty
         if row["liquidity"] == Liquidity.MAKER and not row["flags"] & OrderFlag.TAKES_DEPTH:
@@ -161,6 +196,15 @@ class Watch:
             self.claimed[key] += qty
             assert trade.kind == TapeKind.TRADE, f"{where}: not caused by a trade"
             assert self.claimed[key] <= trade.qty, f"{where}: the trade is used up"
+
+    def _check_fee(self, reference: ReferenceSimulation, row: dict[str, int], where: str) -> None:
+        """Fees leave whole units of the precision; what is carried was paid too much."""
+        key, precision = (row["market"], row["order"]), reference.schedule.precision
+        whole = (row["cash"] - row["fee"]) % precision == 0
+        assert whole, f"{where}: the balance is finer than its precision"
+        assert 0 <= row["carry"] < self.carry[key] + precision, f"{where}: carry"
+        assert precision > 1 or row["carry"] == 0, f"{where}: nothing was rounded up"
+        self.carry[key] = row["carry"]
 
     def _check_market(self, market: MarketState) -> None:
         name = f"market {market.index}"
@@ -181,6 +225,10 @@ class Watch:
         for order in market.open.values():
             _check_order(order, self.filled[market.index, order.number])
             assert order.left > 0 and order.ahead >= 0, f"{name}: order {order}"
+            assert order.guessed >= 0 and order.carry >= 0, f"{name}: order {order}"
+            assert order.group not in self.triggered, f"{name}: its group is triggered: {order}"
+        held_orders = len(market.open) + market.in_flight
+        assert held_orders <= self.order_capacity, f"{name}: {held_orders} orders"
         active = market.status in (MarketStatus.OPEN, MarketStatus.PAUSED)
         assert active or not market.open, f"{name}: orders after the close"
         expected = sum(_reserved_of_side(market, side, own[side]) for side in Side)
@@ -195,7 +243,8 @@ class Watch:
         assert self.reserved == reference.reserved, "reserved is not the sum of the journal"
         conserved = reference.starting_cash + realised - self.fees - cost
         assert reference.cash == conserved, "cash is not start + realised - fees - cost"
-        assert reference.cash - reference.reserved >= 0, "available cash is negative"
+        bucket = reference.bucket
+        assert 0 <= bucket.level <= bucket.full, f"bucket: {bucket.level} of {bucket.full}"
         value = reference.value
         self.peak = max(self.peak, value, reference.starting_cash)
         self.drawdown = max(self.drawdown, self.peak - value)
@@ -207,6 +256,9 @@ class Watch:
 
 def _check_order(order: Order, filled: int) -> None:
     assert order.filled == filled, f"filled is not the sum of its fills: {order}"
+    if not order.arrived:
+        assert order.filled == order.left == order.canceled == 0, f"open in flight: {order}"
+        return
     assert order.filled + order.left + order.canceled == order.qty, f"conserved: {order}"
 
 
