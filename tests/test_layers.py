@@ -21,7 +21,7 @@ LAYERS = (
     {"units", "schema", "errors"},
     {"specs"},
     {"compiled", "kernels"},
-    {"session", "journal", "programs", "lifecycle", "events", "tables"},
+    {"session", "queues", "journal", "programs", "lifecycle", "events", "tables"},
     {"bus"},
     {"projections"},
     {"gateway", "simulation"},
