@@ -60,7 +60,8 @@ def explanation(result: Result, fill: int, as_json: bool) -> tuple[Any, ...]:
 def imported(reported: Iterable[Any], as_json: bool) -> tuple[Any, ...]:
     """Say what was read, joined and rejected, and why."""
     found = [report.to_json() for report in reported]
-    columns = ("session", "read", "joined", "rejected", "gaps")
+    columns = ("session", "read", "joined", "identified", "ambiguous", "missing", "rejected",
+               "gaps")
     rows = [[each[name] for name in columns] for each in found]
     reasons: dict[str, int] = {}
     for each in found:
