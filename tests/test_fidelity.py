@@ -85,6 +85,22 @@ def test_a_late_fill_is_late():
     assert (found["conservative"].recall, found["conservative"].late) == (0, 3)
 
 
+def test_a_sweep_fills_what_it_goes_through():
+    """Two orders at 5 (a bid), the conservative one behind 50 that are gone; the taker of order 1
+    goes on to 4 in the same burst: in a backtest that is a fill at the latest."""
+    events = stream(
+        (0, 0, 0, 50, CHANGE), (0, 9, 0, 70, CHANGE), (1, 1, 0, 20, CHANGE), (2, 2, 0, 90, CHANGE),
+        (3, 0, 50, 0, CHANGE), (4, 1, 20, 0, TRADE), (4, 2, 90, 0, TRADE), (4, 9, 70, 60, TRADE),
+    )  # fmt: skip
+    events["price"][events["order"] == 9] = 4
+    found = queue_models.measure(events, 2, np.array([1]))
+    scores = {score.model: score for score in queue_models.summary("test", [found]).models}
+    assert (scores["conservative"].f1, scores["conservative"].f1_through) == (0, 1)
+    events["ts"][-1] += 1
+    found = queue_models.measure(events, 2, np.array([1]))
+    assert queue_models.summary("test", [found]).models[0].f1_through == 0
+
+
 def test_coarse_sizes_keep_every_order():
     """Rounded up, so that nothing that rests vanishes; a change within a step does."""
     events = stream((0, 0, 0, 11, CHANGE), (1, 0, 11, 10, TRADE), (2, 0, 10, 4, TRADE))
@@ -155,9 +171,10 @@ def test_generated_events_are_a_book():
     for _, order, before, after, price, side, is_trade in events.tolist():
         assert left.get(order, 0) == before
         if is_trade:
-            rivals = [(other[1], number) for number, other in where.items()
+            sign = -1 if side == Side.BUY else 1
+            rivals = [(sign * other[1], number) for number, other in where.items()
                       if other[0] == side and left[number] > 0]
-            assert (price, order) == min(rivals)
+            assert (sign * price, order) == min(rivals)
         left[order], where[order] = after, (side, price)
     assert opening == generated.ORDERS
     assert generated.order_events(3000)[0].tobytes() == events.tobytes()

@@ -11,6 +11,7 @@ import random
 
 import numpy as np
 
+from foldbook.engine.schema import Side
 from foldbook.engine.units import MILLISECOND
 
 from .queue_models import ORDER_EVENT
@@ -31,7 +32,8 @@ def order_events(count: int) -> tuple[np.ndarray, int]:
     arrived = 0
 
     def change(side: int, level: int, order: list[int], after: int, is_trade: bool) -> None:
-        values.append((ts, order[0], order[1], after, level + 1, side, is_trade))
+        price = LEVELS - level if side == Side.BUY else LEVELS + 1 + level
+        values.append((ts, order[0], order[1], after, price, side, is_trade))
         order[1] = after
         if after == 0:
             ladders[side][level].remove(order)

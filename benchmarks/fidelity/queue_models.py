@@ -78,6 +78,7 @@ _TESTED = np.dtype(
         ("end", "<i8"),  # end of its level's steps
         ("size", "<i8"),
         ("ahead", "<i8"),  # quantity of the level when it arrived
+        ("is_through", "i1"),  # whether a worse price traded before it had left
     ]
 )
 _OUTCOME = np.dtype(
@@ -95,6 +96,9 @@ _OUTCOME = np.dtype(
 class Score:
     """How one model did over all orders. Shares and errors are ratios, not percent.
 
+    accuracy, precision, recall, f1: of "filled before it left the record", from the order's own
+    level alone. f1_through: the same if a trade at a worse price fills an order too, as it does in
+    a backtest; in a sweep that counts while the burst lasts.
     error: mean |estimated - true quantity ahead| relative to the level's quantity at arrival, over
     all decreases by others while the order rested; bias: the same with its sign. late: median of
     |predicted - true time of the first fill|, s, late_90: its 90th percentile, over the orders that
@@ -106,6 +110,7 @@ class Score:
     precision: float
     recall: float
     f1: float
+    f1_through: float
     error: float
     bias: float
     late: float
@@ -136,6 +141,7 @@ class Measured:
 
     outcomes: np.ndarray
     truth: np.ndarray
+    is_through: np.ndarray
     verdicts: np.ndarray
 
 
@@ -217,17 +223,20 @@ def measure(events: np.ndarray, opening: int, only: np.ndarray | None = None) ->
     outcomes = np.zeros((len(tested), len(Model)), _OUTCOME)
     _walk(steps[by_level], candidates, tested, outcomes)
     truth = _true_fills(later, tested["order"])
-    return Measured(outcomes, truth, _contested(rows, places.verdicts))
+    is_through = tested["is_through"] != 0
+    return Measured(outcomes, truth, is_through, _contested(rows, places.verdicts))
 
 
 def summary(data: str, parts: Sequence[Measured]) -> Scores:
     """Return how the models did on one or more streams, called `data`."""
     outcomes = np.concatenate([part.outcomes for part in parts])
     truth = np.concatenate([part.truth for part in parts])
+    through = np.concatenate([part.is_through for part in parts])
     ambiguous, missing = _shares(np.concatenate([part.verdicts for part in parts]))
     return Scores(
         data, len(truth), int(np.count_nonzero(truth >= 0)), int(outcomes["samples"][:, 0].sum()),
-        ambiguous, missing, tuple(_scored(model, outcomes[:, model], truth) for model in Model),
+        ambiguous, missing,
+        tuple(_scored(model, outcomes[:, model], truth, through) for model in Model),
     )  # fmt: skip
 
 
@@ -268,6 +277,7 @@ def _tested(
         left[int(later["order"][number])] = number
     removals = np.concatenate([[0], np.cumsum(change[by_level] < 0)])
     found = []
+    worse = _Worse(later)
     allowed = None if only is None else set(only.tolist())
     for number, (ts, order, before, after, price, side, _) in enumerate(later.tolist()):
         ahead = total.get((side, price), 0)
@@ -281,8 +291,29 @@ def _tested(
         until = spot[last] if order in left else ends[begin]
         own = np.count_nonzero(later["order"][by_level[begin:until]] == order) - 1
         if removals[until] - removals[begin + 1] - own > 0:
-            found.append((order, begin, ends[begin], after, ahead))
+            is_through = worse.trades(number, last)
+            found.append((order, begin, ends[begin], after, ahead, is_through))
     return np.array(found, _TESTED)
+
+
+class _Worse:
+    """Trades at worse prices than an order's, while it is there."""
+
+    def __init__(self, later: np.ndarray):
+        self._ts, self._price = later["ts"].copy(), later["price"].copy()
+        self._side, self._order = later["side"].copy(), later["order"].copy()
+        self._is_trade = later["is_trade"] != 0
+        self._at = [np.flatnonzero(self._is_trade & (self._side == side)) for side in Side]
+        self._prices = [self._price[at] for at in self._at]
+
+    def trades(self, first: int, last: int) -> bool:
+        """Whether one stands between an order's arrival and its end, or in the burst of a trade
+        that is its end."""
+        side, price = self._side[first], self._price[first]
+        if self._is_trade[last] and self._order[last] == self._order[first]:
+            last = int(np.searchsorted(self._ts, self._ts[last], side="right"))
+        prices = self._prices[side][slice(*np.searchsorted(self._at[side], (first, last)))]
+        return bool((prices < price if side == Side.BUY else prices > price).any())
 
 
 def _candidates(
@@ -436,19 +467,26 @@ def _true_fills(later: np.ndarray, orders: np.ndarray) -> np.ndarray:
     return np.array([first.get(order, -1) for order in orders.tolist()], np.int64)
 
 
-def _scored(model: Model, outcomes: np.ndarray, truth: np.ndarray) -> Score:
+def _f1(says: np.ndarray, is_so: np.ndarray) -> tuple[float, float, float]:
+    """Return (precision, recall, F1)."""
+    right = int(np.count_nonzero(is_so & says))
+    said, so = int(np.count_nonzero(says)), int(np.count_nonzero(is_so))
+    return right / max(said, 1), right / max(so, 1), 2 * right / max(said + so, 1)
+
+
+def _scored(
+    model: Model, outcomes: np.ndarray, truth: np.ndarray, is_through: np.ndarray
+) -> Score:
     is_filled = truth >= 0
     says = outcomes["in_time"] != 0
-    right = int(np.count_nonzero(is_filled & says))
-    precision = right / max(int(np.count_nonzero(says)), 1)
-    recall = right / max(int(np.count_nonzero(is_filled)), 1)
     samples = max(int(outcomes["samples"].sum()), 1)
     both = is_filled & (outcomes["fill_ts"] >= 0)
     late = abs(outcomes["fill_ts"][both] - truth[both]) / SECOND
     return Score(
         model.name.lower().replace("_", " "),
         float(np.mean(is_filled == says)) if len(truth) else 0.0,
-        precision, recall, 2 * right / max(int(says.sum()) + int(is_filled.sum()), 1),
+        *_f1(says, is_filled),
+        _f1(says | is_through, is_filled)[2],
         float(outcomes["absolute"].sum()) / samples, float(outcomes["error"].sum()) / samples,
         float(np.median(late)) if len(late) else 0.0,
         float(np.quantile(late, 0.9)) if len(late) else 0.0,
