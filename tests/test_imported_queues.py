@@ -52,7 +52,10 @@ def test_each_decrease_has_its_place(tmp_path, group):
     ], group=group)
     assert places(rows) == [(3000, 0, False), (700, 7000, False), (500, 6500, True)]
     assert (report.identified, report.ambiguous, report.missing) == (1, 0, 1)
-    facts = sessions.load(report.session).facts["markets"]["KXA-1"]
+    session = sessions.load(report.session)
+    quality = sessions.describe(session)["quality"]
+    assert quality == ["1 of 3 decreases have a guessed place in the queue"]
+    facts = session.facts["markets"]["KXA-1"]
     assert facts["queue"] == {"traded": 1, "identified": 1, "ambiguous": 0, "missing": 1}
     assert {"identified": 1, "ambiguous": 0, "missing": 1}.items() <= report.to_json().items()
 

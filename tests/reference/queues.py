@@ -76,13 +76,15 @@ def rebuild(rows: np.ndarray, markets: Sequence[Market]) -> list[Place]:
         elif kind == TapeKind.INCREASE:
             book.queues.setdefault(key, []).append(Order(qty))
         elif kind == TapeKind.DECREASE:
-            previous = values[number - 1]
+            previous, before = values[number - 1], book.total(key)
             if previous[6] == TapeKind.TRADE and previous[8] & TapeFlag.JOINED:
                 trade(book, key, qty)
                 places.append(Place(number, 0, "traded"))
             else:
                 comes_back = is_price_change(values, number)
                 places.append(Place(number, *withdraw(book, key, qty, comes_back)))
+            assert 0 <= places[-1].ahead <= before - qty
+            assert book.total(key) == before - qty
         elif kind == TapeKind.TRADE:
             book.has_trades = True
         elif kind == TapeKind.GAP:
