@@ -251,6 +251,10 @@ def _quality(session: Session, kinds: dict[str, int], joined: int) -> list[str]:
     elif joined < kinds["trade"]:
         found.append(f"{kinds['trade'] - joined} of {kinds['trade']} trades join no decrease: "
                      "they fill no queue")
+    guessed = int(np.count_nonzero(session.tape.rows["flags"] & TapeFlag.GUESSED))
+    if guessed:
+        found.append(f"{guessed} of {kinds['decrease']} decreases have a guessed place "
+                     "in the queue")
     if kinds["gap"]:
         found.append(f"{kinds['gap']} gaps: the book is not trusted until the next snapshot")
     if session.facts.get("receive_times") is False:

@@ -23,6 +23,8 @@ class Case:
 
     run: what is timed; it gets what `setup` returned, if there is a setup (which is not timed).
     work: how much one run does, counted in `unit`. check: raises AssertionError for a wrong answer.
+    report: what the answer says, as tables ({"title", "rows": [{column: value}], ...}), where the
+    answer and not the time is what is measured.
     """
 
     run: Callable[..., Any]
@@ -30,6 +32,7 @@ class Case:
     unit: str
     check: Callable[[Any], None]
     setup: Callable[[], Any] | None = None
+    report: Callable[[Any], list[dict[str, Any]]] | None = None
 
 
 @attrs.frozen
@@ -51,12 +54,13 @@ class Benchmark:
         """Run at `size` (default: full) once cold and then `repeats` times, and check each answer.
 
         Returns what JSON can hold: seconds of the cold run, the least and the median of the others,
-        and the rate of the median run in work per second.
+        the rate of the median run in work per second, and the case's own figures if it has any.
         """
         size = self.full if size is None else size
         case = self.prepare(size)
-        cold = _timed(case)
-        seconds = [_timed(case) for _ in range(self.repeats if repeats is None else repeats)]
+        cold, answer = _timed(case)
+        repeats = self.repeats if repeats is None else repeats
+        seconds = [_timed(case)[0] for _ in range(repeats)]
         median = statistics.median(seconds)
         return {
             "name": self.name,
@@ -68,6 +72,7 @@ class Benchmark:
             "min_seconds": min(seconds),
             "median_seconds": median,
             "per_second": case.work / median,
+            **({} if case.report is None else {"figures": case.report(answer)}),
         }
 
 
@@ -111,10 +116,11 @@ def run(names: tuple[str, ...], *, is_toy: bool = False) -> Iterator[dict[str, A
         yield chosen.measure(chosen.toy, repeats=1) if is_toy else chosen.measure()
 
 
-def _timed(case: Case) -> float:
+def _timed(case: Case) -> tuple[float, Any]:
+    """Return (seconds, answer) of one run."""
     arguments = () if case.setup is None else (case.setup(),)
     began = time.perf_counter()
     answer = case.run(*arguments)
     seconds = time.perf_counter() - began
     case.check(answer)
-    return seconds
+    return seconds, answer

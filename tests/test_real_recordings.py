@@ -227,7 +227,13 @@ Lines = list[tuple[int, bytes]]
 
 
 def received(rows: np.ndarray, t: int) -> bytes:
-    return rows[rows["recv"] <= t].tobytes()
+    """Return the rows received by t, without the places of decreases in their levels: those are
+    what the exchange knew, and a recorder learns of a trade only when it receives it."""
+    known = rows[rows["recv"] <= t].copy()
+    decreases = known["kind"] == TapeKind.DECREASE
+    known["ahead"][decreases] = 0
+    known["flags"][decreases] &= ~int(TapeFlag.GUESSED)
+    return known.tobytes()
 
 
 def cut(lines: Lines, t: int) -> Lines:

@@ -82,6 +82,7 @@ def demo(seed: int, journal: Path | None, as_json: bool) -> None:
 @click.option("--keep-going", is_flag=True, help="Count and report bad lines instead of stopping.")
 @click.option("--seq-scope", type=click.Choice(["subscription"]),
               help="The recording holds whole subscriptions: each hole in seq is a gap.")
+@click.option("--exclude-own", is_flag=True, help="Leave your own recorded orders out of the book.")
 def import_command(format: str, sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Turn recordings into sessions.
 

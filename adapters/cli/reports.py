@@ -60,7 +60,8 @@ def explanation(result: Result, fill: int, as_json: bool) -> tuple[Any, ...]:
 def imported(reported: Iterable[Any], as_json: bool) -> tuple[Any, ...]:
     """Say what was read, joined and rejected, and why."""
     found = [report.to_json() for report in reported]
-    columns = ("session", "read", "joined", "rejected", "gaps")
+    columns = ("session", "read", "joined", "identified", "ambiguous", "missing", "rejected",
+               "gaps")
     rows = [[each[name] for name in columns] for each in found]
     reasons: dict[str, int] = {}
     for each in found:
@@ -119,7 +120,15 @@ def measured(figures: list[dict[str, Any]], as_json: bool) -> tuple[Any, ...]:
         for each in figures
     ]
     heads = ("benchmark", "work", "least s", "median s", "cold s", "rate")
-    return {"benchmarks": figures}, as_json, table(rows, *heads)
+    found = [part for each in figures for part in each.get("figures", ())]
+    more = [table([[_short(value) for value in row.values()] for row in part["rows"]],
+                  *part["rows"][0], title=part["title"])
+            for part in found]
+    return {"benchmarks": figures}, as_json, table(rows, *heads), *more
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.4f}" if isinstance(value, float) else value
 
 
 def when(ts: int | None) -> str:

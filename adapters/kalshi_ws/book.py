@@ -13,7 +13,7 @@ from foldbook.engine.compiled import compiled
 from foldbook.engine.schema import MarketStatus, Side, TapeFlag, TapeKind
 
 from .frames import Kind
-from .messages import NO_TS, REFUSED
+from .messages import NO_TS, OWN, REFUSED
 
 STEPS = (100, 50, 20, 10, 1)
 """Steps of the venue's grids, $0.0001 (SPEC 1.6)."""
@@ -21,10 +21,10 @@ STEPS = (100, 50, 20, 10, 1)
 # Spelt out, because the compiler's cache does not notice a change in another module.
 _DELTA, _SNAPSHOT, _LEVEL, _BREAK, _STATUS, _GRID, _TRADE, _LOST = 0, 1, 2, 3, 4, 5, 6, 10
 _FEE = 11
-_NO_TS, _REFUSED = -1, 1
+_NO_TS, _REFUSED, _OWN = -1, 1, 4
 assert (_DELTA, _SNAPSHOT, _LEVEL, _BREAK, _STATUS, _GRID, _TRADE, _LOST) == (
     Kind.DELTA, Kind.SNAPSHOT, Kind.LEVEL, Kind.BREAK, Kind.STATUS, Kind.GRID, Kind.TRADE, Kind.LOST
-) and (_FEE, _NO_TS, _REFUSED) == (Kind.FEE, NO_TS, REFUSED)
+) and (_FEE, _NO_TS, _REFUSED, _OWN) == (Kind.FEE, NO_TS, REFUSED, OWN)
 _ROW_SNAPSHOT, _ROW_LEVEL = int(TapeKind.SNAPSHOT), int(TapeKind.SNAPSHOT_LEVEL)
 _ROW_INCREASE, _ROW_DECREASE = int(TapeKind.INCREASE), int(TapeKind.DECREASE)
 _ROW_STATUS, _ROW_GRID = int(TapeKind.STATUS), int(TapeKind.GRID)
@@ -40,7 +40,7 @@ KEPT = 0
 DUPLICATE, UNANCHORED, IN_GAP, AFTER_CLOSE, REPEATED_CLOSE, EMPTY, IMPOSSIBLE, NO_PAYOUT = range(
     1, 9
 )
-FALLING, OFF_GRID = 9, 10
+FALLING, OFF_GRID, OWN_ORDER = 9, 10, 11
 """What became of a message: on the tape, or why not."""
 
 # Words of the state of the fold, one int64 each.
@@ -216,13 +216,18 @@ def take_snapshot(messages, state, levels, rows, verdicts, at):  # type: ignore[
     if not state[ANCHORED] and state[TAKER] >= 0:
         emit_fee(state, rows, ts, recv)
     emit(state, rows, ts, recv, _ROW_SNAPSHOT, 0)
-    levels[:] = 0
+    levels[:2] = 0
     state[BID] = 0
     state[ASK] = 10_000
     for later in range(at + 1, at + 1 + count):
         side = np.int64(messages["side"][later])
         price = np.int64(messages["price"][later])
-        qty = messages["qty"][later]
+        qty = messages["qty"][later] - levels[2 + side, price]
+        if qty <= 0:
+            if qty == 0:
+                continue
+            qty = messages["qty"][later]
+            levels[2 + side, price] = 0
         row = emit(state, rows, ts, recv, _ROW_LEVEL, qty)
         rows["side"][row] = side
         rows["price"][row] = price
@@ -267,6 +272,10 @@ def take_delta(messages, state, levels, rows, verdicts, at):  # type: ignore[no-
     end_burst(state, rows, levels, ts, recv)
     if not state[TRUSTED]:
         verdicts[at] = IN_GAP
+        return -1
+    if messages["flags"][at] & _OWN and levels[2 + side, price] + qty >= 0:
+        levels[2 + side, price] += qty
+        verdicts[at] = OWN_ORDER
         return -1
     if levels[side, price] + qty < 0:
         verdicts[at] = IMPOSSIBLE
@@ -337,7 +346,8 @@ def ends_here(messages, state, at):  # type: ignore[no-untyped-def]
 def fold_rows(messages, state, levels, rows, verdicts, origin):  # type: ignore[no-untyped-def]
     """Fold the messages of one market, in order of arrival, into tape rows.
 
-    messages: MESSAGE_DTYPE; trades are passed over. state: words. levels: int64 [side, price].
+    messages: MESSAGE_DTYPE; trades are passed over. state: words. levels: int64 [side, price], and
+    [2 + side, price] what of the real level is left out as the recorder's own.
     rows, origin: filled; state[ROWS] says how far. verdicts: filled, one per message.
     """
     for at in range(len(messages)):

@@ -21,7 +21,7 @@ from foldbook.engine.units import MICROSECOND, MILLISECOND, PRICE_ONE, QTY_MAX, 
 
 from .fees import fee_row
 from .frames import Delta, Dialect, EventFee, Kind, Level, Lifecycle, Snapshot, Trade
-from .messages import BLOCK_TRADE, MESSAGE_DTYPE, NO_RECV, NO_SEQ, NO_TS, REFUSED
+from .messages import BLOCK_TRADE, MESSAGE_DTYPE, NO_RECV, NO_SEQ, NO_TS, OWN, REFUSED
 from .numbers import BAD, CENT, PAYOUTS, PRICES, QUANTITIES
 from .reports import UNKNOWN, Rejections
 from .sources import Chunk
@@ -43,8 +43,13 @@ class RefusedError(Exception):
 class Decoder:
     """Turns the chunks of one recording into message rows; knows its tickers and subscriptions."""
 
-    def __init__(self, dialect: Dialect, files: Sequence[Path], rejections: Rejections):
+    def __init__(
+        self, dialect: Dialect, files: Sequence[Path], rejections: Rejections, *,
+        marks_own: bool = False,
+    ):
+        """marks_own: flag the deltas that name a client_order_id as OWN."""
         self.dialect = dialect
+        self._marks_own = marks_own
         self.tickers: dict[str, int] = {}
         self.subs: dict[object, int] = {}
         self.fees: list[FeeRow | None] = []
@@ -212,6 +217,9 @@ class Decoder:
         messages["ts"][whole] = times
         messages["side"][whole] = no
         messages["market"][whole] = self._tickers([delta.market_ticker for delta in deltas])
+        if self._marks_own:
+            own = np.array([bool(delta.client_order_id) for delta in deltas], np.bool_)
+            messages["flags"][at[own]] |= OWN
         for number, fault in refused:
             self._refuse(messages, int(at[number]), deltas[number].market_ticker, fault)
 

@@ -60,6 +60,7 @@ class Delta(msgspec.Struct, gc=False):
     ts_ms: Ms | None = None
     price: Wide | None = None
     delta: Wide | None = None
+    client_order_id: str | None = None
 
 
 class Snapshot(msgspec.Struct):

@@ -18,6 +18,7 @@ import attrs
 import numpy as np
 
 from foldbook.engine.errors import TapeError
+from foldbook.engine.queues import QueueCounts, find_places
 from foldbook.engine.schema import TapeKind
 from foldbook.engine.specs import Market
 from foldbook.engine.units import decimal_price
@@ -50,6 +51,7 @@ def import_recording(
     group: bool = False,
     keep_going: bool = False,
     seq_scope: str | None = None,
+    exclude_own: bool = False,
     progress: Progress | None = None,
 ) -> list[Report]:
     """Import recordings into sessions below the folder `to`; return one report per session.
@@ -58,7 +60,8 @@ def import_recording(
     folder of the venue's event records: grids and settlement. group: one session with all markets,
     else one per market, named by ticker. keep_going: count rows that are refused, and go on; else
     the first one raises TapeError. seq_scope: "subscription" says that the recordings hold whole
-    subscriptions, so that each hole in seq is a gap. progress: called with bytes read and in all.
+    subscriptions, so that each hole in seq is a gap. exclude_own: leave the recorder's own orders,
+    known by client_order_id, out of the book. progress: called with bytes read and in all.
     """
     if seq_scope not in (None, "subscription"):
         raise ValueError(f"seq_scope: {seq_scope!r}, expected 'subscription' or None")
@@ -74,7 +77,7 @@ def import_recording(
             for recording in recordings
             for market in _markets(
                 recording, work, listings, Rejections(keep_going),
-                whole=seq_scope is not None, meter=meter,
+                whole=seq_scope is not None, exclude_own=exclude_own, meter=meter,
             )
         )
         reports = _grouped(made, to, work) if group else _single(made, to)
@@ -94,6 +97,7 @@ class _Made:
     recording: Recording
     listing: Listing
     tape: MarketTape
+    queue: QueueCounts
     raw: dict[str, int]
     read: int
     reasons: Counter[str]
@@ -119,10 +123,12 @@ class _Meter:
 
 def _markets(
     recording: Recording, work: Path, listings: Listings, rejections: Rejections, *,
-    whole: bool, meter: _Meter,
+    whole: bool, exclude_own: bool, meter: _Meter,
 ) -> Iterator[_Made]:
     """Read one recording and yield its markets in the order of their first message."""
-    decoder = Decoder(recording.dialect, recording.files, rejections)
+    decoder = Decoder(
+        recording.dialect, recording.files, rejections, marks_own=exclude_own
+    )
     sequencer = Sequencer(whole=whole or recording.dialect.parts)
     spool = Spool(work)
     counts = np.zeros((0, _KINDS), np.int64)
@@ -247,9 +253,12 @@ def _make(
     reasons, examples = rejections.take(ticker)
     if not len(tape.rows):
         return None
+    places = find_places(tape.rows, (Market(ticker or "?", tape.tick),))
+    tape = attrs.evolve(tape, rows=places.written_to(tape.rows))
     timed = (messages["kind"] == Kind.DELTA) & (messages["ts"] != NO_TS)
     offset = int((messages["recv"] - messages["ts"])[timed].min()) if timed.any() else None
-    return _Made(ticker, recording, listing, tape, {}, 0, reasons, examples, left_out, offset)
+    return _Made(ticker, recording, listing, tape, places.counts, {}, 0, reasons, examples,
+                 left_out, offset)
 
 
 def _refusal(messages: np.ndarray, at: int, code: int) -> str:
@@ -319,6 +328,7 @@ def _grouped(made: Iterator[_Made], to: Path, work: Path) -> list[Report]:
 def _report(path: Path, members: Sequence[_Made], events: int) -> Report:
     reasons: Counter[str] = sum((each.reasons for each in members), Counter())
     left_out: Counter[str] = sum((each.left_out for each in members), Counter())
+    queue = sum((each.queue for each in members), QueueCounts())
     return Report(
         session=path,
         markets=tuple(each.ticker for each in members),
@@ -333,6 +343,9 @@ def _report(path: Path, members: Sequence[_Made], events: int) -> Report:
                  for each in members),
         left_out=dict(left_out),
         counts=_raw(members),
+        identified=queue.identified,
+        ambiguous=queue.ambiguous,
+        missing=queue.missing,
     )
 
 
@@ -360,6 +373,7 @@ def _facts(members: Sequence[_Made]) -> dict[str, Any]:
                 "first_ts": each.tape.first_ts,
                 "joined": each.tape.joined,
                 "unjoined": each.tape.unjoined,
+                "queue": attrs.asdict(each.queue),
                 "close_ts": each.listing.close_ts,
                 "settled_ts": each.listing.settled_ts,
             }

@@ -32,3 +32,5 @@ MESSAGE_DTYPE = np.dtype(
 REFUSED = 1
 """The message was refused: what it said of the book is lost."""
 BLOCK_TRADE = 2
+OWN = 4
+"""A delta that an own order of the recorder caused; set where those are excluded."""

@@ -25,7 +25,9 @@ class Report:
     read: messages about its markets, rejected ones included. joined: trades joined to their
     decrease. rejected: rows refused; reasons: how many for each reason; examples: the first, each
     one line. gaps: GAP rows. left_out: messages that are fine and yet not on the tape, by why:
-    duplicate, unanchored (before the first snapshot), in_gap, after_close, repeated_close.
+    duplicate, unanchored (before the first snapshot), in_gap, after_close, repeated_close, own.
+    identified, ambiguous, missing: decreases that are no trade, by how many orders of the rebuilt
+    queue they can be: one, several, none (`engine.queues`).
     """
 
     session: Path
@@ -40,6 +42,9 @@ class Report:
     gaps: int
     left_out: dict[str, int]
     counts: dict[str, int]
+    identified: int
+    ambiguous: int
+    missing: int
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as what JSON can hold."""

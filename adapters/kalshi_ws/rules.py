@@ -23,6 +23,7 @@ from .book import (
     IN_GAP,
     NO_PAYOUT,
     OFF_GRID,
+    OWN_ORDER,
     REPEATED_CLOSE,
     STEPS,
     UNANCHORED,
@@ -45,6 +46,7 @@ LEFT_OUT = {
     EMPTY: "zero_delta",
     IMPOSSIBLE: "impossible",
     NO_PAYOUT: "no_payout",
+    OWN_ORDER: "own",
 }
 """Why a message that is fine in itself is not on the tape."""
 
@@ -125,7 +127,7 @@ def _fold_book(
     rows = np.zeros(len(messages) + 3 * others + 32, TAPE_DTYPE)
     verdicts = np.zeros(len(messages), np.int64)
     origin = np.full(len(rows), -1, np.int64)
-    levels = np.zeros((2, PRICE_ONE + 1), np.int64)
+    levels = np.zeros((4, PRICE_ONE + 1), np.int64)
     fold_rows(messages, state, levels, rows, verdicts, origin)
     count = int(state[words.ROWS])
     return rows[:count], verdicts, origin[:count]
