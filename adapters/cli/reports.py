@@ -43,9 +43,8 @@ def plain(value: Any) -> Any:
     return value
 
 
-_DECIMAL = dict.fromkeys(("fees", "pnl", "final_value", "max_drawdown"), decimal_cash) | {
-    "contracts": decimal_qty
-}
+_MONEY = ("fees", "pnl", "final_value", "max_drawdown", "untrusted_pnl")
+_DECIMAL = dict.fromkeys(_MONEY, decimal_cash) | {"contracts": decimal_qty}
 """The figures that are money or quantities, and how they are written."""
 
 
