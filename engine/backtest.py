@@ -127,7 +127,7 @@ class Backtest:
                 raise StrategyError(
                     f"{type(self.strategy).__name__} cannot be copied, so it cannot be run again: "
                     f"{type(error).__name__}: {error}"
-                ) from error
+                ) from None
 
         try:
             kept = copied((self.strategy, self.projections))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from .kernels.layout import MID2
 from .schema import Evidence, JournalKind, Side
 from .tables import Table
 from .units import PRICE_ONE
@@ -42,7 +43,9 @@ def pnl_by_evidence(result: Result) -> Table[EvidencePnl]:
     final value (Mark.CLOSE, a market declared void), the difference.
     """
     rows = result.journal.rows[result.journal.numbers(JournalKind.FILL)]
-    marks = np.array([result.simulation.book(index).mark2 for index in _markets(result)])
+    bus = result.simulation.bus
+    markets = range(len(result.session.markets))
+    marks = np.array([bus.memory[bus.base(market) + MID2] for market in markets])
     bought = rows["side"] == Side.BUY
     price = rows["price"].astype(np.int64)
     leg = np.where(bought, price, PRICE_ONE - price)
@@ -60,10 +63,6 @@ def pnl_by_evidence(result: Result) -> Table[EvidencePnl]:
     table.append((Evidence.NONE, 0, 0, _sum(moved["fee"]), rest))
     columns = dict(zip(EvidencePnl._fields, zip(*table, strict=True), strict=True))
     return Table(EvidencePnl, columns, {"evidence": Evidence})
-
-
-def _markets(result: Result) -> range:
-    return range(len(result.session.markets))
 
 
 def _sum(column: np.ndarray) -> int:

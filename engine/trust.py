@@ -55,12 +55,12 @@ def stretches(rows: np.ndarray, markets: int) -> list[Stretch]:
     rows: TAPE_DTYPE. A market without any snapshot is untrusted throughout.
     """
     found = []
+    kinds = rows["kind"]
+    turns = np.flatnonzero((kinds == TapeKind.GAP) | (kinds == TapeKind.SNAPSHOT))
     for market in range(markets):
-        at = np.flatnonzero(rows["market"] == market)
-        kinds = rows["kind"][at]
         first: int | None = 0
-        for number in at[(kinds == TapeKind.GAP) | (kinds == TapeKind.SNAPSHOT)].tolist():
-            if rows["kind"][number] == TapeKind.GAP:
+        for number in turns[rows["market"][turns] == market].tolist():
+            if kinds[number] == TapeKind.GAP:
                 first = number if first is None else first
             elif first is not None:
                 stop = _burst_end(rows, number)
