@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
+import attrs
+
 from .config import Config
-from .errors import FoldbookError
+from .errors import FoldbookError, StrategyError
 from .player import Progress, play
-from .programs import CompiledProjection
+from .programs import CompiledProjection, CompiledStrategy
 from .result import Result
 from .schema import Mark
 from .session import Session
@@ -98,11 +101,49 @@ class Backtest:
         to what the strategy raised, or CapacityError; either has the run so far as its `result`.
         """
         sim = self.simulation()
+        again = self._again()
         if hasattr(self.strategy, "seed"):
             self.strategy.seed = self.config.seed
         try:
             play(sim, self.strategy, every=self.every, progress=progress)
         except FoldbookError as error:
-            error.result = Result(sim, self.config)
+            error.result = Result(sim, self.config, again)
             raise
-        return Result(sim, self.config)
+        return Result(sim, self.config, again)
+
+    def _again(self) -> Callable[[Models], Result]:
+        """Return how to do this run again with other models: from a copy taken now.
+
+        Strategy and Python projections are copied together, so that one still knows the other;
+        what is compiled has no state of its own, and is shared.
+        """
+        shared: list[Any] = [one for one in self.projections if isinstance(one, CompiledProjection)]
+        shared += [self.strategy] if isinstance(self.strategy, CompiledStrategy) else []
+
+        def copied(whole: tuple[Any, Any]) -> tuple[Any, Any]:
+            try:
+                return copy.deepcopy(whole, {id(one): one for one in shared})
+            except Exception as error:
+                raise StrategyError(
+                    f"{type(self.strategy).__name__} cannot be copied, so it cannot be run again: "
+                    f"{type(error).__name__}: {error}"
+                ) from None
+
+        try:
+            kept = copied((self.strategy, self.projections))
+        except StrategyError as error:
+            failure = error
+
+            def refuse(models: Models) -> Result:
+                raise failure
+
+            return refuse
+
+        def again(models: Models) -> Result:
+            strategy, projections = copied(kept)
+            settings = attrs.evolve(self.config, models=models).settings()
+            settings["seed"] = self.config.seed
+            every = {"every": self.every, "projections": projections}
+            return Backtest(self.session, strategy, **every, **settings).run()
+
+        return again

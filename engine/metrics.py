@@ -22,7 +22,8 @@ def metrics(result: Result) -> dict[str, Any]:
     do not exist. return: P&L by starting cash. sharpe: mean over deviation of the changes of
     `equity`, times the root of their number: of the session as it is, not per year. fill_ratio:
     filled by accepted quantity. maker_share: of filled quantity. turnover: cost of all fills by
-    starting cash. time_in_market: share of the session in which any position was held.
+    starting cash. time_in_market: share of the session in which any position was held. untrusted_*:
+    see `trust`: share of the markets' time, number of fills, and change of value in gaps.
     """
     rows = result.journal.rows
     fills = rows[rows["kind"] == JournalKind.FILL]
@@ -32,6 +33,7 @@ def metrics(result: Result) -> dict[str, Any]:
     final = result.simulation.venue.reward.value
     pnl = final - result.config.cash
     cash = result.config.cash
+    distrusted = result.untrusted()
     accepted = int(result.orders.column("qty")[_accepted(result)].sum())
     return {
         "events": result.simulation.events,
@@ -49,6 +51,9 @@ def metrics(result: Result) -> dict[str, Any]:
         "maker_share": _ratio(int(qty[fills["liquidity"] == Liquidity.MAKER].sum()), filled),
         "turnover": _ratio(int((leg.astype(np.int64) * qty).sum()), cash),
         "time_in_market": _time_in_market(result),
+        "untrusted_time": distrusted.time,
+        "untrusted_fills": distrusted.fills,
+        "untrusted_pnl": distrusted.pnl,
     }
 
 
@@ -68,11 +73,11 @@ def summary(result: Result) -> str:
 def _shown(name: str, value: Any) -> str:
     if value is None:
         return "-"
-    if name in ("fees", "pnl", "final_value", "max_drawdown"):
+    if name in ("fees", "pnl", "final_value", "max_drawdown", "untrusted_pnl"):
         return f"{'-' if value < 0 else ''}${decimal_cash(abs(value))}"
     if name == "contracts":
         return decimal_qty(value)
-    if name in ("return", "fill_ratio", "maker_share", "time_in_market"):
+    if name in ("return", "fill_ratio", "maker_share", "time_in_market", "untrusted_time"):
         return f"{value:.2%}"
     return f"{value:,.2f}" if isinstance(value, float) else f"{value:,}"
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import band as _band
+from . import evidence as _evidence
 from . import explain as _explain
 from . import metrics as _metrics
+from . import trust as _trust
+from .bus import Bus
 from .config import Config
 from .errors import JournalError
 from .journal import Journal, requests
-from .kernels.layout import ORDER_CAPACITY
+from .kernels.layout import ORDER_CAPACITY, VALUE
 from .lifecycle import (
     ACCOUNT_KINDS,
     VENUE_STATUS,
@@ -27,7 +32,7 @@ from .projections.reward import RewardView
 from .schema import NO_MARKET, Evidence, JournalKind, Liquidity, Reason, Side
 from .session import Session
 from .simulation import Simulation
-from .specs import Queue
+from .specs import Models, Queue
 from .tables import Table
 from .units import PRICE_ONE
 
@@ -94,11 +99,17 @@ class Value(NamedTuple):
 class Result:
     """A finished (or interrupted) run: the simulation where it stands, and its journal."""
 
-    def __init__(self, simulation: Simulation, config: Config):
+    def __init__(
+        self,
+        simulation: Simulation,
+        config: Config,
+        again: Callable[[Models], Result] | None = None,
+    ):
         self.simulation = simulation
         self.session = simulation.session
         self.config = config
         self.journal = simulation.journal()
+        self._again = again
 
     @classmethod
     def from_journal(
@@ -131,6 +142,7 @@ class Result:
         result.session = session
         result.config = config
         result.journal = journal
+        result._again = None
         return result
 
     @property
@@ -213,19 +225,39 @@ class Result:
 
     def values(self, times: np.ndarray) -> Table[Value]:
         """Return the portfolio value at ascending times: after all rows with ts <= the time."""
+        values = [RewardView(bus.memory).value for bus, _ in self._moments(times)]
+        return Table(Value, {"ts": times, "value": values})
+
+    def market_values(self, times: np.ndarray) -> np.ndarray:
+        """Return what each market has added to the starting cash at ascending times.
+
+        times: ns, as for `values`. Returns int64, shape (times, markets), $0.000001: cash moved in
+        the market, fees paid, and the value of its position.
+        """
+        rows = self.journal.rows
+        markets = range(len(self.session.markets))
+        earned = np.zeros(len(markets), dtype=np.int64)
+        values = np.zeros((len(times), len(markets)), dtype=np.int64)
+        done = 1
+        for number, (bus, end) in enumerate(self._moments(times)):
+            moved = rows[done:end]
+            np.add.at(earned, moved["market"], moved["cash"] - moved["fee"])
+            values[number] = earned + [bus.memory[bus.base(each) + VALUE] for each in markets]
+            done = end
+        return values
+
+    def _moments(self, times: np.ndarray) -> Iterator[tuple[Bus, int]]:
+        """Yield a state rebuilt up to each time, and how many journal rows are folded in it."""
         journal = self.journal
-        simulation = self.config.simulation(self.session)
+        bus = self.config.simulation(self.session).bus
         tape = self.session.tape.rows
         stops = np.searchsorted(tape["ts"], times, side="right")
-        ends = np.searchsorted(journal.rows["ts"], times, side="right")
-        reward = RewardView(simulation.bus.memory)
-        values = []
+        ends = np.maximum(np.searchsorted(journal.rows["ts"], times, side="right"), 1)
         done = 1
-        for stop, end in zip(stops.tolist(), np.maximum(ends, 1).tolist(), strict=True):
+        for stop, end in zip(stops.tolist(), ends.tolist(), strict=True):
             stop = min(stop, self.simulation.events)
-            done += simulation.bus.rebuild(journal.rows[done:end], journal.places[done:end], stop)
-            values.append(reward.value)
-        return Table(Value, {"ts": times, "value": values})
+            done += bus.rebuild(journal.rows[done:end], journal.places[done:end], stop)
+            yield bus, done
 
     def replay(self) -> Result:
         """Send the journal's requests again, without the strategy; every other row is derived."""
@@ -247,6 +279,32 @@ class Result:
     def summary(self) -> str:
         """Return the figures of the run as text."""
         return _metrics.summary(self)
+
+    def untrusted(self) -> _trust.Untrusted:
+        """Return what of the run fell into stretches where its record had a hole."""
+        return _trust.untrusted(self)
+
+    def pnl_by_evidence(self) -> Table[_evidence.EvidencePnl]:
+        """Return what the fills of each evidence class earned; the rows add up to the P&L."""
+        return _evidence.pnl_by_evidence(self)
+
+    def band(self) -> _band.Band:
+        """Run the same strategy again, optimistic and pessimistic, and return all three.
+
+        Raises JournalError for a result that was rebuilt from a journal, StrategyError if the
+        strategy could not be copied before it ran.
+        """
+        return _band.band(self)
+
+    def again(self, models: Models) -> Result:
+        """Run the strategy as it was before it ran, with other models.
+
+        Raises JournalError for a result that was rebuilt or replayed from a journal, StrategyError
+        if the strategy could not be copied before it ran.
+        """
+        if self._again is None:
+            raise JournalError("the result comes from a journal, which holds no strategy to run")
+        return self._again(models)
 
     def explain(self, fill: Fill | int) -> str:
         """Return the chain of causes of one fill as text: event, decision, order, fill.

@@ -16,7 +16,8 @@ import pytest
 from test_kalshi_ws import BOOK, delta, numbered, snapshot, write
 
 from foldbook.adapters import cli, journals, sessions, synthetic
-from foldbook.adapters.cli import commands, plugins, show
+from foldbook.adapters.cli import commands, models, plugins, show
+from foldbook.engine import NO_FEES, Delay, Feed, Latency, Queue, Risk
 from foldbook.engine.schema import JournalKind
 
 MAKER = """
@@ -287,6 +288,107 @@ def test_bench(answer, run):
     assert run("bench", "speed")[0] == 2
 
 
+# The models of a run.
+
+MINE = ["backtest", "session", "--strategy", "mine:Maker"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("50ms", Latency.constant("50ms")),
+        ("order=50ms", Latency.constant("50ms")),
+        ("order=50ms,cancel=20ms, response=5ms,feed=recorded",
+         Latency.constant("50ms", cancel="20ms", response="5ms", feed=Feed.RECORDED)),
+        ("feed=7", Latency(feed=Delay.constant(7))),
+        ("amend=1us", Latency(amend=Delay.constant(1000))),
+        ("order=@delays.csv,response=@one.csv",
+         Latency(*[Delay.empirical([1_500_000, 20, 0])] * 3, Delay.constant(3000))),
+    ],
+)  # fmt: skip
+def test_latency(here, text, expected):
+    """One time, or one for each message; a file is a table to draw from."""
+    (here / "delays.csv").write_text("\ufeff1.5ms\n20\n\n 0ms \n")
+    (here / "one.csv").write_text("3us")
+    assert models.latency(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("5ms\n\nsix\n", "delays.csv:3: duration: 'six' is not like"),
+        ("5ms\n-1ms\n", "delays.csv:2: -1000000 ns; expected 0 to"),
+        ("5ms\n6ms\n48h\n", "delays.csv:3: .*one day"),
+        ("0.5\n", "delays.csv:1: duration: '0.5'"),
+        ("\n", "delays.csv: it has no delays"),
+        (b"\xff\xfe5\x00", "delays.csv:1: "),
+    ],
+)
+def test_a_bad_table_of_delays(here, run, content, text):
+    """The file and the line are named, whatever is in it."""
+    path = here / "delays.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    status, out, err = run(*MINE, "--latency", "order=@delays.csv")
+    assert (status, out) == (2, "")
+    assert re.search(text, one_line(err)), err
+
+
+def test_risk():
+    """Quantities in contracts, money in dollars, a tier by its name."""
+    text = ("max_order_qty=2.5,max_open_orders=3,max_position=100,max_notional=50,"
+            "max_loss=0.5,tokens_per_second=advanced,burst_seconds=1")
+    assert models.risk(text) == Risk(250, 3, 10_000, 50_000_000, 500_000, 300, 1)
+    assert models.risk("") == Risk()
+    assert models.risk("tokens_per_second=70").tokens_per_second == 70
+
+
+def test_options_become_models(here):
+    """Each option of the venue reaches the run."""
+    made = models.settings(cash="5", fees="NO_FEES", latency="5ms", queue="power3",
+                           risk="max_position=1", restored_after="2s", seed=4)
+    assert made == {
+        "cash": 5_000_000, "fees": NO_FEES, "latency": Latency.constant("5ms"),
+        "queue": Queue.power(3), "risk": Risk(max_position=100), "restored_after": 2_000_000_000,
+        "seed": 4,
+    }  # fmt: skip
+
+
+def test_models_are_kept_in_the_journal(here, run, answer):
+    """A journal of a run with chosen models verifies, and its fills are explained, without them
+    being named again; the file of delays is not needed any more."""
+    (here / "delays.csv").write_text("0ms\n0ms\n")
+    found = answer(*MINE, "--fees", "NO_FEES", "--latency", "order=@delays.csv", "--queue",
+                   "conservative", "--journal", "j", "--cash", "50")
+    (here / "delays.csv").unlink()
+    header = journals.load("j")[0]
+    assert header["models"]["latency"]["order"]["values"] == [0, 0]
+    assert header["models"]["fees"]["name"] == "NO_FEES"
+    assert answer("verify", "j")["digest"] == found["digest"]
+    assert "fill 0 in" in run("explain", "j", 0)[1]
+
+
+def test_band(here, run, answer):
+    """--band adds three runs: the chosen one is the run itself."""
+    found = answer(*MINE, "--band")
+    assert list(found["band"]) == ["optimistic", "chosen", "pessimistic"]
+    for name in ("pnl", "fills", "contracts", "digest"):
+        assert found["band"]["chosen"][name] == found[name]
+    out = run(*MINE, "--band")[1]
+    assert re.search(r"optimistic +chosen +pessimistic\npnl +", out)
+    assert "band" not in answer(*MINE)
+
+
+def test_a_strategy_that_runs_only_once_has_no_band(here, run):
+    """Who cannot be copied is told so in one line."""
+    (here / "lock.py").write_text(
+        "import threading\nclass Locked:\n    def __init__(self):\n"
+        "        self.lock = threading.Lock()\n    def on_book(self, sim, market):\n        pass\n"
+    )
+    status, out, err = run("backtest", "session", "--strategy", "lock.py:Locked", "--band")
+    assert (status, out) == (2, "")
+    assert "Locked cannot be copied, so it cannot be run again" in one_line(err)
+
+
 # Whose fault it is.
 
 
@@ -304,8 +406,20 @@ def test_bench(answer, run):
         (["backtest", "session", "--strategy", "mine:Maker", "--cash", "lots"], "--cash: .*'lots'"),
         (["backtest", "session", "--strategy", "mine:Maker", "--cash", "-5"], "cash"),
         (["backtest", "session", "--strategy", "mine:Maker", "--fees", "X"], "KALSHI_2026_08"),
-        (["backtest", "session", "--strategy", "mine:Maker", "--queue", "X"], "'conservative'"),
-        (["backtest", "session", "--strategy", "mine:Maker", "--latency", "5ms"], "zero latency"),
+        ([*MINE, "--queue", "X"], "--queue: .*'X'; known are conservative, optimistic"),
+        ([*MINE, "--queue", "power9"], "--queue: .*power 9; expected 1 to 8"),
+        ([*MINE, "--latency", "5 miles"], "--latency: .*'5 miles'"),
+        ([*MINE, "--latency", "-5ms"], "--latency: delay row 0: -5000000 ns"),
+        ([*MINE, "--latency", "order=5ms,orders=6ms"], "'orders=6ms' is not like NAME=VALUE, of"),
+        ([*MINE, "--latency", "order=5ms,order=6ms"], "--latency: order is given twice"),
+        ([*MINE, "--latency", "feed=@mine.py"], "--latency: mine.py:2: "),
+        ([*MINE, "--latency", "order=@nowhere.csv"], "--latency: nowhere.csv: No such file"),
+        ([*MINE, "--risk", "max_position"], "--risk: 'max_position' is not like NAME=VALUE"),
+        ([*MINE, "--risk", "max_loss=much"], "--risk: max_loss: .*'much'"),
+        ([*MINE, "--risk", "max_open_orders=1.5"], "--risk: max_open_orders: '1.5' is no whole"),
+        ([*MINE, "--risk", "max_loss=-1"], "--risk: max_loss: -1000000; expected"),
+        ([*MINE, "--restored-after", "soon"], "--restored-after: .*'soon'"),
+        ([*MINE, "--restored-after", "-1s"], "restored_after: -1000000000; expected"),
         (["backtest", "session", "--strategy", "mine:Maker", "--market", "X"], "--market: .*'X'"),
         (["backtest", "session", "--strategy", "mine:decide"], "every"),
         (["backtest", "nowhere", "--strategy", "mine:Maker"], "nowhere"),

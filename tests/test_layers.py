@@ -28,7 +28,7 @@ LAYERS = (
     {"gateway", "simulation"},
     {"player"},
     {"config"},
-    {"backtest", "result", "metrics", "explain", "accounting"},
+    {"backtest", "result", "metrics", "explain", "accounting", "trust", "evidence", "band"},
     {"__init__"},
 )
 """Modules of the engine; each imports its own layer and those above it in this list."""
@@ -52,7 +52,7 @@ AMBIENT = {"now", "today", "utcnow", "random", "default_rng", "memmap", "fromfil
 BUILTINS = {"open", "input", "print", "hash", "exec", "eval", "breakpoint"}
 """Builtins that touch the outside, or (hash) differ from process to process."""
 
-REPORTS = {"metrics", "result", "explain"}
+REPORTS = {"metrics", "result", "explain", "trust"}
 """Modules whose ratios are floats; everywhere else in the engine there is no float at all."""
 MONEY = re.compile(r"price|qty|cash|fee|pnl|value|cost|reserved|payout|amount|drawdown|turnover")
 

@@ -40,11 +40,18 @@ def command(example: str) -> Callable[[Command], click.Command]:
 
 
 def options_of_a_run(function: Command) -> Command:
-    """Add the options of a run; those of the venue arrive as what `runs.settings` takes."""
+    """Add the options of a run; those of the venue arrive as what `models.settings` takes."""
     for option in (
         click.option("--every", metavar="TIME", help="Call a function every so often: 100ms."),
-        click.option("--queue", default="conservative", show_default=True, help="Queue model."),
-        click.option("--latency", default="0ms", show_default=True, help="Order latency."),
+        click.option("--restored-after", default="0ms", metavar="TIME",
+                     help="Give back what own fills took from the display after so long; 0 never."),
+        click.option("--risk", default="", metavar="K=V,...",
+                     help="Own limits: max_position=100 (contracts), max_loss=50 (dollars), ..."),
+        click.option("--queue", default="conservative", show_default=True,
+                     help="Queue model: or optimistic, proportional, powerN, log, rebuilt."),
+        click.option("--latency", default="0ms", show_default=True, metavar="TIME|K=V,...",
+                     help="50ms, or order=50ms,cancel=20ms,response=5ms,feed=recorded; "
+                     "order=@FILE draws from one delay a line."),
         click.option("--fees", metavar="NAME", help="Fee schedule; default: by date."),
         click.option("--order-capacity", type=click.IntRange(1, 1_000_000), default=64,
                      show_default=True, help="Orders that may be open in a market at once."),
@@ -121,6 +128,8 @@ def info(
 @click.option("--strategy", required=True, metavar="module:Name", help="Or file.py:Name.")
 @options_of_a_run
 @click.option("--journal", type=click.Path(path_type=Path), help="Save the journal here.")
+@click.option("--band", "with_band", is_flag=True,
+              help="Run it again under optimistic and pessimistic models, and compare.")
 def backtest(
     session: str,
     strategy: str,
@@ -128,17 +137,20 @@ def backtest(
     markets: tuple[str, ...],
     every: str | None,
     journal: Path | None,
+    with_band: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Run a strategy over a session."""
-    from . import plugins, reports, runs, show
+    from . import models, plugins, reports, runs, show
 
     arguments = dict(plugins.parameter(text) for text in params)
     decider = runs.Decider(strategy, arguments, every, markets)
-    settings = runs.settings(**options)
+    settings = models.settings(**options)
     result, seconds = runs.finish(decider, plugins.session(session), journal, **settings)
-    show.answer(reports.backtest(result, seconds), as_json, result.summary(),
+    band = runs.band(result) if with_band else None
+    show.answer(reports.backtest(result, seconds, band), as_json, result.summary(),
+                *(["", str(band), ""] if band else []),
                 *([f"journal {journal}"] if journal else []))
 
 

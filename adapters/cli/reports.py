@@ -13,6 +13,7 @@ import attrs
 import click
 
 from foldbook.engine import Result, Session
+from foldbook.engine.band import Band
 from foldbook.engine.explain import explain
 from foldbook.engine.units import decimal_cash, decimal_qty, iso_time
 
@@ -23,8 +24,8 @@ EXAMPLES_MAX = 10
 """Rejected lines shown to people; JSON has all that the importer kept."""
 
 
-def backtest(result: Result, seconds: float) -> dict[str, Any]:
-    """Return the figures of a run, and how long it took."""
+def backtest(result: Result, seconds: float, band: Band | None = None) -> dict[str, Any]:
+    """Return the figures of a run, how long it took, and its band if it has one."""
     session = result.session
     figures = {name: _DECIMAL.get(name, plain)(value) for name, value in result.metrics().items()}
     return {
@@ -35,6 +36,7 @@ def backtest(result: Result, seconds: float) -> dict[str, Any]:
         "run_digest": result.run_digest,
         "seconds": round(seconds, 6),
         "events_per_second": round(figures["events"] / seconds) if seconds else 0,
+        **({"band": band.to_json()} if band else {}),
     }
 
 
@@ -43,9 +45,8 @@ def plain(value: Any) -> Any:
     return value
 
 
-_DECIMAL = dict.fromkeys(("fees", "pnl", "final_value", "max_drawdown"), decimal_cash) | {
-    "contracts": decimal_qty
-}
+_MONEY = ("fees", "pnl", "final_value", "max_drawdown", "untrusted_pnl")
+_DECIMAL = dict.fromkeys(_MONEY, decimal_cash) | {"contracts": decimal_qty}
 """The figures that are money or quantities, and how they are written."""
 
 

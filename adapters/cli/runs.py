@@ -15,21 +15,19 @@ import click
 import numpy as np
 
 from foldbook.engine import (
-    FEE_SCHEDULES,
     Backtest,
     CompiledStrategy,
     FoldbookError,
     JournalError,
-    Latency,
-    Queue,
     Result,
     Session,
     Tape,
-    dollars,
 )
+from foldbook.engine.band import Band
 
 from .. import journals
 from . import failures, plugins, show
+from .models import option
 
 
 @attrs.frozen
@@ -61,33 +59,6 @@ class Decider:
             return Backtest(session, strategy, every=self.every, **settings)
         except (ValueError, TypeError) as error:
             raise click.UsageError(str(error)) from error
-
-
-def settings(
-    cash: str, fees: str | None, latency: str, queue: str, seed: int, order_capacity: int
-) -> dict[str, Any]:
-    """Return the settings of a backtest from the text of options."""
-    if fees is not None and fees not in FEE_SCHEDULES:
-        raise click.UsageError(f"--fees: {fees!r} is not one of {', '.join(FEE_SCHEDULES)}")
-    amount = option("--cash", dollars, cash)
-    if not 0 <= amount < 2**62:
-        raise click.UsageError(f"--cash: {cash} is not from 0 to 4.6 trillion dollars")
-    return {
-        "cash": amount,
-        "fees": None if fees is None else FEE_SCHEDULES[fees],
-        "latency": option("--latency", Latency.constant, latency),
-        "queue": option("--queue", Queue.named, queue),
-        "seed": seed,
-        "order_capacity": order_capacity,
-    }
-
-
-def option(name: str, convert: Callable[[str], Any], text: str) -> Any:
-    """Return the value of an option. Raises UsageError, naming the option, if it has none."""
-    try:
-        return convert(text)
-    except (ValueError, KeyError) as error:
-        raise click.UsageError(f"{name}: {error.args[0]}") from None
 
 
 def made(spec: str, params: Mapping[str, Any]) -> Any:
@@ -170,6 +141,19 @@ def finish(
     if journal is not None:
         save(journal, result, decider, session)
     return result, seconds
+
+
+def band(result: Result) -> Band:
+    """Run a result's strategy between the bounds of its models.
+
+    Raises StrategyFailed for a strategy that raises under other models.
+    """
+    try:
+        return result.band()
+    except FoldbookError as error:
+        if getattr(error, "result", None) is None:
+            raise
+        raise stopped(error) from error
 
 
 def stopped(error: BaseException, journal: Path | None = None) -> failures.StrategyFailed:

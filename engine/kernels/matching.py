@@ -329,7 +329,8 @@ def settle(run, market, payout, is_void):
     at = position_at(market)
     position = state[at + SETTLED_POSITION]
     cost = state[at + SETTLED_COST]
-    if position == 0:
+    is_first = position == 0
+    if is_first:
         position = state[at + POSITION]
         cost = state[at + COST]
     if position == 0:
@@ -339,7 +340,7 @@ def settle(run, market, payout, is_void):
     if is_void:
         payment = cost
         fee = 0
-    if payment == state[at + SETTLED_CASH] and fee == state[at + SETTLED_FEE]:
+    if not is_first and payment == state[at + SETTLED_CASH] and fee == state[at + SETTLED_FEE]:
         return
     cause = (_CAUSE_TAPE, market, state[base_of(state, market) + ROWS] - 1)
     row = draft(run, market, _SETTLED, cause)

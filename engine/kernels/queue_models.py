@@ -33,7 +33,7 @@ def moved_in_front(model, exponent, front, before, qty, row_ahead):
     else:
         ahead = _power(float(front), exponent)
         behind = _power(float(before - front), exponent)
-    return math.floor(float(qty) * (ahead / (ahead + behind)))
+    return min(front, math.floor(float(qty) * (ahead / (ahead + behind))))
 
 
 @inner

@@ -24,7 +24,7 @@ from foldbook.engine.specs import Market, Models
 from foldbook.engine.units import PRICE_ONE
 
 from .book import leg_cost
-from .fees import fill_fee, scaled_fee
+from .fees import fill_fee, scaled_fee, trade_fee
 from .groups import Group
 from .latency import known_times
 from .risk import Bucket
@@ -98,17 +98,17 @@ class Account:
         return -market.position * (2 * PRICE_ONE - market.mid2) // 2
 
     def _closing_value(self, market: MarketState) -> int:
-        """Walk the bids with a YES position, the asks with a NO position, as one order."""
+        """Walk the bids with a YES position, the asks with a NO position."""
         held = Side.BUY if market.position > 0 else Side.SELL
         left = abs(market.position)
-        value = carry = 0
+        value = 0
         for price, shown in market.book[held].visible():
             qty = min(left, shown)
             if not qty:
                 break
             paid = leg_cost(held, price) * qty
-            fee, carry = self.fee(market, price, qty, paid, carry=carry)
-            value += paid - fee
+            scaled = scaled_fee(self.schedule, market.taker_ppm, price, False)
+            value += paid - trade_fee(self.schedule, scaled, qty)
             left -= qty
         return value
 

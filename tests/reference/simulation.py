@@ -226,6 +226,7 @@ class ReferenceSimulation(Venue):
             self._batch = number if self._batch is None else self._batch
             number = self._batch
         arrival = self.now + delay_of(self.models, salt, number, self.now)
+        self.journal[-1]["arrives"] = arrival
         if arrival == self.now:
             self._carry_out(act)
         else:

@@ -226,6 +226,7 @@ class Venue(Account):
                 if not own or not matches(own[0].side, own[0].price, price):
                     del ladder.taken[price]
         self._write(JournalKind.RESTORED, market, FROM_CLOCK)
+        self._step_done()
 
     # The walk (section 3).
 
