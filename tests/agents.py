@@ -26,7 +26,7 @@ ORDERS_MAX = 12
 """The commands keep no more own orders open or in flight in one market than this."""
 FLIGHTS_MAX = 24
 """The commands keep no more commands in flight than this."""
-GROUPS = (1, 2, 3, 70_000)
+GROUPS = (1, 2, 3, 8)
 
 Intent = tuple[str, dict[str, int]]
 

@@ -42,7 +42,7 @@ _FEE = int(TapeKind.FEE)
 _GAP = int(TapeKind.GAP)
 _RECOVERED = int(TapeKind.RECOVERED)
 _JOINED = int(TapeFlag.JOINED)
-_SETTLED = int(MarketStatus.SETTLED)
+_DISPUTED = int(MarketStatus.DISPUTED)
 _CLOSED = int(MarketStatus.CLOSED)
 _TRUST, _ENDED, _BEST_BUY, _BEST_SELL, _TICK, _TOP, _RECIPROCAL, _FIRST = range(8)
 """Words of a market: trusted, closed, best ranks and grid (see layout), then levels by rank."""
@@ -155,7 +155,7 @@ def _rare_fault(row, kind, words, base):
     price = np.int64(row["price"])
     qty = row["qty"]
     if kind == _STATUS:
-        if qty < 0 or qty > _SETTLED or price < 0 or price > PRICE_ONE:
+        if qty < 0 or qty > _DISPUTED or price < 0 or price > PRICE_ONE:
             return BAD_STATUS
         if qty >= _CLOSED and words[base + _ENDED] == 0:
             words[base + _ENDED] = 1

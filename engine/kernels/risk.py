@@ -66,11 +66,13 @@ def lacks_tokens(state, now, cost):
 @inner
 def apply_tokens(state, row):
     """Fold the answer to a request."""
-    if state[TOKEN_RATE] == 0 or row["reason"] == _RATE_LIMIT:
+    if state[TOKEN_RATE] == 0:
         return
     kind = row["kind"]
     cost = ORDER_TOKENS
-    if kind == _CANCEL_REJECTED or (kind == _CANCELED and row["reason"] != _AMENDED_TO_FILLED):
+    if row["reason"] == _RATE_LIMIT:
+        cost = 0
+    elif kind == _CANCEL_REJECTED or (kind == _CANCELED and row["reason"] != _AMENDED_TO_FILLED):
         cost = CANCEL_TOKENS
     state[BUCKET] = max(0, tokens(state, row["ts"]) - cost * SECOND)
     state[BUCKET_AT] = row["ts"]
