@@ -245,7 +245,7 @@ class Bus:
 
     def begin_batch(self) -> None:
         """Let the requests from here to `end_batch` travel together."""
-        self.memory[layout.BATCH] = self.memory[JOURNAL_COUNT] + 1
+        self.memory[layout.BATCH] = layout.BATCH_BEGUN
 
     def end_batch(self) -> None:
         """End a batch."""

@@ -16,6 +16,7 @@ from .layout import (
     AHEAD,
     ARRIVES,
     BATCH,
+    BATCH_BEGUN,
     DUE,
     DUE_ARRIVAL,
     DUE_EXPIRY,
@@ -146,7 +147,11 @@ def _reason_of(command):
 def _sends(run, row, which):
     """Note in a drafted request when it arrives; return whether that is at once."""
     state = run.state
-    number = state[BATCH] - 1 if state[BATCH] > 0 else state[JOURNAL_COUNT]
+    number = state[JOURNAL_COUNT]
+    if state[BATCH] == BATCH_BEGUN:
+        state[BATCH] = number + 1
+    elif state[BATCH] > 0:
+        number = state[BATCH] - 1
     lag = delays.delay(run.tables, state[SEED], which, number, state[NOW])
     row["arrives"] = state[ARRIVES] if state[ARRIVES] > 0 else state[NOW] + lag
     return row["arrives"] <= state[NOW]

@@ -6,6 +6,8 @@ in a fork and in every driver (docs/semantics.md, section 10).
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..compiled import inner
 from ..schema import JournalKind
 from .layout import SEED
@@ -70,6 +72,6 @@ def delay(tables, seed, which, number, now):
 def known_at(run, row, number, before):
     """Return when the agent knows of journal row `number`, if it knew of the last at `before`."""
     known = row["ts"]
-    if (_ANSWERS >> row["kind"]) & 1:
+    if (_ANSWERS >> np.int64(row["kind"])) & 1:
         known += delay(run.tables, run.state[SEED], RESPONSE, number, row["ts"])
     return max(before, known)

@@ -132,7 +132,7 @@ def publish(run):
         number = state[base_of(state, market) + JOURNAL_ROWS]
     row["row"] = number
     run.places[at] = state[CURSOR]
-    state[SEEN] |= 1 << (16 + row["kind"])
+    state[SEEN] |= 1 << (16 + np.int64(row["kind"]))
     apply_journal(state, row)
     return (_CAUSE_JOURNAL, market, number)
 
@@ -140,7 +140,7 @@ def publish(run):
 @inner
 def begins(row):
     """Whether nothing that was still going on can have written a row: what came before is over."""
-    kind = row["kind"]
+    kind = np.int64(row["kind"])
     return (_BEGINNINGS >> kind) & 1 == 1 or _is_answer(kind, row["reason"])
 
 
@@ -156,7 +156,7 @@ def apply_journal(state, row):
     """Fold one journal row into every projection."""
     state[JOURNAL_COUNT] += 1
     market = np.int64(row["market"])
-    kind = row["kind"]
+    kind = np.int64(row["kind"])
     if market == NO_MARKET:
         state[ACCOUNT_ROWS] += 1
         if kind == _KILL_SET:
@@ -174,20 +174,20 @@ def apply_journal(state, row):
             apply_order(state, base, row)
             if kind == _FILL and row["group"] > 0:
                 apply_grouped_fill(state, row)
-        _apply_command(state, base, row)
+        _apply_command(state, base, kind, row)
     apply_position(state, row)
     if row["cash"] != 0 or kind == _FILL:
         state[DIRTY] = 1
 
 
 @inner
-def _apply_command(state, base, row):
+def _apply_command(state, base, kind, row):
     """Fold what a row means for the commands on their way and for the rate limit."""
-    if (_REQUESTS >> row["kind"]) & 1:
+    if (_REQUESTS >> kind) & 1:
         state[base + REQUESTS] += 1
         if row["arrives"] > row["ts"]:
             take_off(state, row)
-    elif _is_answer(row["kind"], row["reason"]):
+    elif _is_answer(kind, row["reason"]):
         state[base + ANSWERS] += 1
         if state[FLIGHT_COUNT] > 0:
             land(state, row["market"], row["cause_row"])

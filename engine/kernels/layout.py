@@ -50,11 +50,13 @@ class Run(NamedTuple):
     DECISIONS,  # periodic decisions made by a compiled strategy
     ERROR,  # see ERROR_*; set by verbs of compiled strategies
     SLACK,  # how many journal rows one event can write at most
-    BATCH,  # journal number of the first request of the batch being sent, plus 1; 0 none
+    BATCH,  # journal number, plus 1, of the first request of the batch being sent; 0 no batch
     ARRIVES,  # in a replay: when the next request arrives; 0: its delay is drawn
     DRIVER_WORDS,
 ) = range(11)
 
+BATCH_BEGUN = -1
+"""BATCH before the first request."""
 (
     ERROR_NONE,
     ERROR_SLOTS,

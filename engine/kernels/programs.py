@@ -113,19 +113,17 @@ def play(run, tape, delivered, plan, words, decide, fold):
     delivered: as of `loop.follow`. Returns REACHED at the end, FULL (empty the buffer and call
     again), or FAILED.
     """
-    return _play((run, tape, delivered), plan, words, (decide, fold), None)
+    return _play(run, tape, delivered, plan, words, decide, fold, None)
 
 
 @compiled_as(INT(RUN, TAPE_ROWS, WORDS, PLAN, WORDS, DECIDE, FOLD, QUEUE))
 def play_with(run, tape, delivered, plan, words, decide, fold, model):
     """Do what `play` does, with a user's own queue model."""
-    return _play((run, tape, delivered), plan, words, (decide, fold), model)
+    return _play(run, tape, delivered, plan, words, decide, fold, model)
 
 
 @inner
-def _play(sources, plan, words, user, model):
-    run, tape, delivered = sources
-    decide, fold = user
+def _play(run, tape, delivered, plan, words, decide, fold, model):
     state = run.state
     room = (DECISION_ROOM + 1) * plan.slack
     while True:
@@ -161,7 +159,7 @@ def _play(sources, plan, words, user, model):
 @inner
 def _changes_book(tape, first, stop):
     """Whether a book differs after rows from `first` up to `stop`."""
-    while first < stop and (BOOK_CHANGES >> tape[first]["kind"]) & 1 == 0:
+    while first < stop and (BOOK_CHANGES >> np.int64(tape[first]["kind"])) & 1 == 0:
         first += 1
     return first < stop
 
