@@ -11,6 +11,7 @@ import attrs
 
 from .config import Config
 from .errors import FoldbookError, StrategyError
+from .fees import Fees, FeeSchedule, in_force
 from .player import Progress, play
 from .programs import CompiledProjection, CompiledStrategy
 from .result import Result
@@ -21,12 +22,10 @@ from .specs import (
     CONSERVATIVE,
     NO_LIMITS,
     ZERO_LATENCY,
-    FeeSchedule,
     Latency,
     Models,
     Queue,
     Risk,
-    schedule_at,
 )
 from .units import dollars, duration
 
@@ -37,7 +36,8 @@ class Backtest:
     strategy: an object with hooks, a compiled strategy, or with `every` a function. every: time
     between its calls, such as "100ms". cash: $0.000001. seed: of the delays that are drawn, kept in
     the header, and handed to the strategy as `strategy.seed` where it has that attribute. fees:
-    default is the schedule in force at the session's start. restored_after: as in `specs.Models`.
+    dated fees, or one schedule for all; default is Kalshi's at the session's start. market_fees,
+    restored_after: as in `specs.Models`.
     order_capacity: orders that may be open or in flight in a market at once; client_ids: how many
     own ids may be used; order_groups: how many may be set. projections: the user's own, compiled
     or Python.
@@ -50,7 +50,8 @@ class Backtest:
         *,
         cash: int = dollars(1000),
         seed: int = 0,
-        fees: FeeSchedule | None = None,
+        fees: FeeSchedule | Fees | None = None,
+        market_fees: tuple[tuple[str, FeeSchedule], ...] = (),
         latency: Latency = ZERO_LATENCY,
         queue: Queue = CONSERVATIVE,
         risk: Risk = NO_LIMITS,
@@ -68,11 +69,13 @@ class Backtest:
         if self.every is not None and self.every <= 0:
             raise ValueError(f"every: {every}; expected a positive time")
         self.projections = tuple(projections)
+        base, others = in_force(fees, [each.ticker for each in session.markets], session.start)
         self.config = Config(
             cash=cash,
             seed=seed,
             models=Models(
-                fees=fees or schedule_at(session.start),
+                fees=base,
+                market_fees=market_fees or others,
                 latency=latency,
                 queue=queue,
                 risk=risk,

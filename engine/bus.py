@@ -381,9 +381,8 @@ class Bus:
 
     def fork(self) -> Bus:
         """Return an independent copy of the run as it stands; sealed rows are shared."""
-        rows = max(_BUFFER_ROWS, 4 * self.slack)
         if self.memory[JOURNAL_COUNT] > self.memory[JOURNAL_BASE]:
-            self._seal(rows)
+            self._seal(0)
         twin = object.__new__(Bus)
         for name in ("session", "projections", "slack", "_sealed", "_fold", "_queue", "_delivered"):
             setattr(twin, name, getattr(self, name))
@@ -394,8 +393,8 @@ class Bus:
         twin.run = run._replace(
             state=twin.state,
             seen=twin.state,
-            rows=np.empty(rows + rest, JOURNAL_DTYPE),
-            places=np.empty(rows + rest, np.int64),
+            rows=np.empty(rest, JOURNAL_DTYPE),
+            places=np.empty(rest, np.int64),
         )
         twin.run.rows[:rest] = run.rows[:rest]
         twin.run.places[:rest] = run.places[:rest]

@@ -40,6 +40,7 @@ class Config:
         return {
             "cash": self.cash,
             "fees": self.models.fees,
+            "market_fees": self.models.market_fees,
             "latency": self.models.latency,
             "queue": self.models.queue,
             "risk": self.models.risk,
@@ -97,6 +98,9 @@ class Config:
                     risk=made(Risk, models["risk"]),
                     restored_after=_integer(models["restored_after"]),
                     seed=_integer(models["seed"]),
+                    market_fees=tuple(
+                        (ticker, made(FeeSchedule, fees)) for ticker, fees in models["market_fees"]
+                    ),
                 ),
                 mark=Mark[header["mark"]],
                 order_capacity=_integer(header["order_capacity"]),

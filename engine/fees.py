@@ -582,3 +582,19 @@ KALSHI_FEES = Fees(
 Before that day the full rate is charged, so that no fee is too low. Index series are missing: see
 `index_series`.
 """
+
+
+def in_force(
+    fees: FeeSchedule | Fees | None, tickers: Iterable[str], ts: int
+) -> tuple[FeeSchedule, tuple[tuple[str, FeeSchedule], ...]]:
+    """Return the schedule at `ts`, and (ticker, schedule) of the markets whose rates are others.
+
+    fees: one schedule for all, dated fees, or None for `KALSHI_FEES`. What changes later must
+    stand on the tape as FEE rows. Raises FeeError where dated fees say nothing.
+    """
+    if isinstance(fees, FeeSchedule):
+        return fees, ()
+    dated = KALSHI_FEES if fees is None else fees
+    base = schedule_at(ts)
+    schedules = ((ticker, dated.at(ticker, ts)) for ticker in tickers)
+    return base, tuple((ticker, each) for ticker, each in schedules if each != base)

@@ -15,6 +15,7 @@ import numpy as np
 from . import events
 from .bus import NO_STOP, Bus, Cause
 from .errors import StrategyError
+from .fees import Fees, FeeSchedule, in_force
 from .gateway import order_flags
 from .journal import Journal
 from .kernels import layout, loop, programs, refusals
@@ -45,12 +46,10 @@ from .specs import (
     CONSERVATIVE,
     NO_LIMITS,
     ZERO_LATENCY,
-    FeeSchedule,
     Latency,
     Models,
     Queue,
     Risk,
-    schedule_at,
 )
 from .units import QTY_MAX, dollars, duration
 
@@ -89,7 +88,8 @@ class Projection(Protocol):
 class Simulation:
     """One run over a session, moved by `advance` and told by `submit`, `amend` and `cancel`.
 
-    cash $0.000001; fees defaults to the schedule in force at the session's start; mark is what
+    cash $0.000001; fees are dated ones or one schedule for all, by default Kalshi's in force at
+    the session's start; market_fees as in `specs.Models`; mark is what
     positions are valued at; restored_after and seed as in `specs.Models`; order_capacity is how
     many orders may be open or on their way in one market at once, client_ids how many own ids may
     be used, order_groups how many may be set. Prices, quantities and times are those of `units`;
@@ -121,7 +121,8 @@ class Simulation:
         session: Session,
         *,
         cash: int = dollars(1000),
-        fees: FeeSchedule | None = None,
+        fees: FeeSchedule | Fees | None = None,
+        market_fees: tuple[tuple[str, FeeSchedule], ...] = (),
         latency: Latency = ZERO_LATENCY,
         queue: Queue = CONSERVATIVE,
         risk: Risk = NO_LIMITS,
@@ -136,11 +137,14 @@ class Simulation:
         if cash < 0:
             raise ValueError(f"cash: {cash}; expected $0 or more, in $0.000001")
         self.session = session
+        tickers = [market.ticker for market in session.markets]
+        base, others = in_force(fees, tickers, session.start)
         self.bus = Bus(
             session,
             cash=_integer("cash", cash),
             models=Models(
-                fees=fees or schedule_at(session.start),
+                fees=base,
+                market_fees=market_fees or others,
                 latency=latency,
                 queue=queue,
                 risk=risk,

@@ -308,8 +308,9 @@ WRITE_TOKENS: Mapping[str, int] = {
 class Models:
     """Everything that a run assumes of the venue and of its own limits.
 
-    restored_after: ns after the last own taking in a market until what was taken is given back; 0
-    never. seed: of the delays that are drawn.
+    market_fees: (ticker, schedule) of markets whose rates are others; how fees are rounded is that
+    of `fees` for all. restored_after: ns after the last own taking in a market until what was taken
+    is given back; 0 never. seed: of the delays that are drawn.
     """
 
     fees: FeeSchedule = attrs.field(validator=attrs.validators.instance_of(FeeSchedule))
@@ -320,3 +321,8 @@ class Models:
     risk: Risk = attrs.field(default=NO_LIMITS, validator=attrs.validators.instance_of(Risk))
     restored_after: int = attrs.field(default=0, validator=_limit)
     seed: int = attrs.field(default=0, validator=_integer)
+    market_fees: tuple[tuple[str, FeeSchedule], ...] = ()
+
+    def fees_of(self, market: Market) -> FeeSchedule:
+        """Return the schedule whose rates a market begins with."""
+        return dict(self.market_fees).get(market.ticker, self.fees)

@@ -26,7 +26,7 @@ def _scaled(state, tables, base, price, is_maker):
     if table > 0:
         return tables[table + is_maker * (PRICE_ONE + 1) + price]
     rate = state[base + TAKER_PPM + is_maker]
-    return rate * price * (PRICE_ONE - price) + state[TAKER_FLAT + is_maker] * _PER_CONTRACT
+    return rate * price * (PRICE_ONE - price) + state[base + TAKER_FLAT + is_maker] * _PER_CONTRACT
 
 
 @inner

@@ -89,8 +89,6 @@ BATCH_BEGUN = -1
     FEE_DIRECTION,
     FEE_PRECISION,
     FEE_REBATE,
-    TAKER_FLAT,  # for each contract besides the rate, $0.000001
-    MAKER_FLAT,
     FEE_TABLE,  # offset in `tables` of the schedule's own numerators by price, taker then maker
     QUEUE_MODEL,
     QUEUE_EXPONENT,
@@ -109,7 +107,7 @@ BATCH_BEGUN = -1
     CLIENT_COUNT,
     USER_WORDS,  # offset of the user's words
     HEADER_END,
-) = range(DRIVER_WORDS, DRIVER_WORDS + 40)
+) = range(DRIVER_WORDS, DRIVER_WORDS + 38)
 
 # Risk: own limits and what they look at.
 (
@@ -171,6 +169,8 @@ ACCOUNT_WORDS = ACCOUNT_END - CASH
     GRID_WIDTH,
     TAKER_PPM,
     MAKER_PPM,
+    TAKER_FLAT,  # for each contract besides the rate, $0.000001
+    MAKER_FLAT,
     NUMBERS,  # orders numbered so far
     JOURNAL_ROWS,  # journal rows of this market so far
     REQUESTS,  # commands sent so far, and how many of them are answered
@@ -180,7 +180,7 @@ ACCOUNT_WORDS = ACCOUNT_END - CASH
     RESTORE_AT,  # when what own fills took is given back; NO_TIME never
     ORDERS,  # offset of the order slots, absolute
     MARKET_WORDS,
-) = range(31)
+) = range(33)
 
 PENDING_CROSS, PENDING_SNAPSHOT = 1, 2
 
@@ -302,8 +302,9 @@ def new_state(
         words[TOP] = market.levels - 1
         words[RECIPROCAL] = -(-(1 << 32) // market.tick)
         words[GRID_CENTRE] = words[GRID_EDGE] = market.tick
-        words[TAKER_PPM] = models.fees.taker_ppm
-        words[MAKER_PPM] = models.fees.maker_ppm
+        fees = models.fees_of(market)
+        words[TAKER_PPM], words[MAKER_PPM] = fees.taker_ppm, fees.maker_ppm
+        words[TAKER_FLAT], words[MAKER_FLAT] = fees.taker_flat, fees.maker_flat
         words[MID2] = PRICE_ONE
         words[RESTORE_AT] = NO_TIME
         words[ORDERS] = base + MARKET_WORDS + 2 * LEVEL_WORDS * market.levels
@@ -319,8 +320,6 @@ def _set_models(state: np.ndarray, models: Models) -> None:
     state[FEE_DIRECTION] = fees.direction
     state[FEE_PRECISION] = fees.precision
     state[FEE_REBATE] = fees.rebate
-    state[TAKER_FLAT] = fees.taker_flat
-    state[MAKER_FLAT] = fees.maker_flat
     state[QUEUE_MODEL] = models.queue.model
     state[QUEUE_EXPONENT] = models.queue.exponent
     state[RESTORED_AFTER] = models.restored_after

@@ -49,10 +49,11 @@ class Account:
     ):
         self.models = models
         self.schedule = models.fees
-        maker_ppm = getattr(models.fees, "maker_ppm", 0)
+        others = dict(models.market_fees)
+        self.schedules = [others.get(market.ticker, models.fees) for market in markets]
         self.markets = [
-            MarketState(index, market.tick, models.fees.taker_ppm, maker_ppm)
-            for index, market in enumerate(markets)
+            MarketState(index, market.tick, fees.taker_ppm, fees.maker_ppm)
+            for index, (market, fees) in enumerate(zip(markets, self.schedules, strict=True))
         ]
         self.mark = mark
         self.applied = 0
@@ -86,7 +87,7 @@ class Account:
     ) -> tuple[int, int]:  # fmt: skip
         """Return (net fee, carry after) of one fill that moves `cash`, $0.000001."""
         rate = market.maker_ppm if is_maker else market.taker_ppm
-        scaled = scaled_fee(self.schedule, rate, price, is_maker)
+        scaled = scaled_fee(self.schedules[market.index], rate, price, is_maker)
         return fill_fee(self.schedule, scaled, qty, cash, carry)
 
     def position_value(self, market: MarketState) -> int:
@@ -107,7 +108,7 @@ class Account:
             if not qty:
                 break
             paid = leg_cost(held, price) * qty
-            scaled = scaled_fee(self.schedule, market.taker_ppm, price, False)
+            scaled = scaled_fee(self.schedules[market.index], market.taker_ppm, price, False)
             value += paid - trade_fee(self.schedule, scaled, qty)
             left -= qty
         return value
