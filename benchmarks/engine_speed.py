@@ -22,8 +22,11 @@ import numpy as np
 from foldbook.adapters import sessions, synthetic
 from foldbook.engine import (
     Backtest,
+    Feed,
     Gateway,
     JournalKind,
+    Latency,
+    Queue,
     Session,
     Side,
     Simulation,
@@ -54,9 +57,16 @@ def _calm_session(events: int) -> Session:
     return _session(events, events // (60 * EVENTS_PER_SECOND))
 
 
-def _opened(session: Session, cash: int = dollars(1000)) -> Simulation:
+REALISTIC: dict[str, Any] = {
+    "latency": Latency.constant("20ms", response="10ms", feed=Feed.RECORDED),
+    "queue": Queue.rebuilt,
+}
+"""Commands and answers travel, market data too, and cancels in front are known: two books."""
+
+
+def _opened(session: Session, cash: int = dollars(1000), **models: Any) -> Simulation:
     """Return a simulation after the first burst, holding HELD bought at the ask."""
-    sim = Simulation(session, cash=cash, order_capacity=8)
+    sim = Simulation(session, cash=cash, order_capacity=8, **models)
     sim.advance(events=1)
     sim.submit(0, Side.BUY, sim.book(0).best_ask, HELD, tif=TimeInForce.IOC)
     return sim
@@ -117,8 +127,23 @@ def fused_loop_at_touch(size: int) -> Case:
     return Case(run, size, "events", _Same(size))
 
 
-def _maker(session: Session) -> Case:
-    backtest = Backtest(session, market_maker, every=EVERY, order_capacity=8)
+@benchmark(toy=20_000, full=5_000_000, repeats=15)
+def fused_loop_realistic(size: int) -> Case:
+    """Fold a session with latency, the rebuilt queue, and one resting order on each side."""
+    session = _session(size)
+
+    def run() -> Simulation:
+        sim = _opened(session, **REALISTIC)
+        sim.submit(0, Side.BUY, cents(1), HELD)
+        sim.submit(0, Side.SELL, cents(99), HELD)
+        sim.advance()
+        return sim
+
+    return Case(run, size, "events", _Same(size))
+
+
+def _maker(session: Session, **models: Any) -> Case:
+    backtest = Backtest(session, market_maker, every=EVERY, order_capacity=8, **models)
 
     def run(sim: Simulation) -> Simulation:
         play(sim, market_maker, every=EVERY)
@@ -131,6 +156,12 @@ def _maker(session: Session) -> Case:
 def compiled_maker(size: int) -> Case:
     """Run the compiled market maker every 100 ms through 15 busy minutes."""
     return _maker(_session(size))
+
+
+@benchmark(toy=20_000, full=5_000_000, repeats=15)
+def compiled_maker_realistic(size: int) -> Case:
+    """Run the compiled market maker every 100 ms with latency and the rebuilt queue."""
+    return _maker(_session(size), **REALISTIC)
 
 
 @benchmark(toy=60_000, full=4_980_000, repeats=15)

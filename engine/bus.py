@@ -116,11 +116,10 @@ class Bus:
             self._sealed += ((self.run.rows[:known], self.run.places[:known]),)
         self.memory[JOURNAL_BASE] = base + known
         run, rest = self.run, used - known
-        self.run = run._replace(
-            rows=np.empty(rows + rest, JOURNAL_DTYPE), places=np.empty(rows + rest, np.int64)
-        )
-        self.run.rows[:rest] = run.rows[known:used]
-        self.run.places[:rest] = run.places[known:used]
+        kept = np.empty(rows + rest, JOURNAL_DTYPE), np.empty(rows + rest, np.int64)
+        kept[0][:rest] = run.rows[known:used]
+        kept[1][:rest] = run.places[known:used]
+        self.run = Run(run.state, *kept, run.seen, run.tables)
 
     def reserve(self, rows: int) -> None:
         """Make sure that the journal buffer has room for so many rows."""
@@ -383,24 +382,23 @@ class Bus:
         """Return an independent copy of the run as it stands; sealed rows are shared."""
         if self.memory[JOURNAL_COUNT] > self.memory[JOURNAL_BASE]:
             self._seal(0)
-        twin = object.__new__(Bus)
-        for name in ("session", "projections", "slack", "_sealed", "_fold", "_queue", "_delivered"):
-            setattr(twin, name, getattr(self, name))
-        rest = self.memory[JOURNAL_COUNT] - self.memory[JOURNAL_BASE]
         run = self.run
-        twin.state = self.state.copy()
-        twin.memory = twin.sight = memoryview(twin.state)  # type: ignore[arg-type]
-        twin.run = run._replace(
-            state=twin.state,
-            seen=twin.state,
-            rows=np.empty(rest, JOURNAL_DTYPE),
-            places=np.empty(rest, np.int64),
-        )
-        twin.run.rows[:rest] = run.rows[:rest]
-        twin.run.places[:rest] = run.places[:rest]
+        state = self.state.copy()
+        seen = run.seen.copy() if self.sees_late else state
+        twin = object.__new__(Bus)
+        twin.session = self.session
+        twin.projections = self.projections
+        twin.slack = self.slack
+        twin._sealed = self._sealed
+        twin._fold = self._fold
+        twin._queue = self._queue
+        twin._delivered = self._delivered
+        twin.state = state
+        twin.memory = twin.sight = memoryview(state)  # type: ignore[arg-type]
         if self.sees_late:
-            twin.run = twin.run._replace(seen=run.seen.copy())
-            twin.sight = memoryview(twin.run.seen)  # type: ignore[arg-type]
+            twin.sight = memoryview(seen)  # type: ignore[arg-type]
+        rest = self.memory[JOURNAL_COUNT] - self.memory[JOURNAL_BASE]
+        twin.run = Run(state, run.rows[:rest].copy(), run.places[:rest].copy(), seen, run.tables)
         return twin
 
 

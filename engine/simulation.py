@@ -172,7 +172,9 @@ class Simulation:
         bases = [bus.base(index) for index in range(len(self.session.markets))]
         self.tickers = [market.ticker for market in self.session.markets]
         views = Views(bus.sight, bases, self.tickers, self._market)
-        self.venue = Views(bus.memory, bases, self.tickers, self._market)
+        self.venue = views
+        if bus.sees_late:
+            self.venue = Views(bus.memory, bases, self.tickers, self._market)
         self._books = views.books
         self.orders: OrdersView = views.orders
         self.positions: PositionsView = views.positions

@@ -271,7 +271,7 @@ def new_state(
     flights = 0
     if models.latency.delays_commands:
         flights = 2 * capacities.orders * len(markets) + 16
-    client_slots = 1 << (2 * capacities.client_ids).bit_length() if capacities.client_ids else 0
+    client_slots = 1 << (2 * capacities.client_ids - 1).bit_length() if capacities.client_ids else 0
     regions = {
         FLIGHTS: flights * FLIGHT_WORDS,
         GROUPS: (capacities.groups + 1) * GROUP_WORDS,
