@@ -111,7 +111,7 @@ def book(
 
 
 def measured(figures: list[dict[str, Any]], as_json: bool) -> tuple[Any, ...]:
-    """Show the figures of benchmarks."""
+    """Show the figures of benchmarks, and below them the tables that some of them answer with."""
     rows = [
         (each["name"], f"{each['work']:,} {each['unit']}", f"{each['min_seconds']:.4f}",
          f"{each['median_seconds']:.4f}", f"{each['cold_seconds']:.4f}",
@@ -119,7 +119,12 @@ def measured(figures: list[dict[str, Any]], as_json: bool) -> tuple[Any, ...]:
         for each in figures
     ]
     heads = ("benchmark", "work", "least s", "median s", "cold s", "rate")
-    return {"benchmarks": figures}, as_json, table(rows, *heads)
+    tables = [
+        table((row.values() for row in told), *told[0], title=f"{each['name']}: {title}")
+        for each in figures
+        for title, told in each["tables"].items()
+    ]
+    return {"benchmarks": figures}, as_json, table(rows, *heads), *tables
 
 
 def when(ts: int | None) -> str:
