@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = (
     {"units", "schema", "errors"},
-    {"specs"},
+    {"specs", "availability"},
     {"compiled", "kernels"},
     {"session", "journal", "programs", "lifecycle", "events", "tables"},
     {"bus"},

@@ -1,0 +1,1 @@
+"""Fidelity: what the models of the engine say, scored against what real recordings show."""
