@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from .availability import ALWAYS, words
 from .compiled import INT, JIT_DISABLED, WORDS, compiled, prepare
 from .delivery import delays_table, delivery_times
 from .errors import CapacityError, JournalError, StrategyError
@@ -91,6 +92,9 @@ class Bus:
         if models.fees.curve is not None:
             self.memory[layout.FEE_TABLE] = len(tables)
             tables = np.concatenate([tables, *map(np.array, models.fees.curve)])
+        if models.availability != ALWAYS:
+            self.memory[layout.AVAILABILITY] = len(tables)
+            tables = np.concatenate([tables, np.array(words(models.availability))])
         rows = max(_BUFFER_ROWS, 4 * self.slack)
         self.run = Run(
             self.state, np.empty(rows, JOURNAL_DTYPE), np.empty(rows, np.int64), self.state, tables

@@ -111,6 +111,8 @@ class JournalKind(IntEnum):
     """An order group reached its limit: its orders are canceled, and new ones refused."""
     KILL_SET = 17
     """The kill switch was turned: qty 1 on, 0 off."""
+    MISSED = 18
+    """Displayed depth was gone when an own order came for it; it is taken from the book."""
 
 
 class Reason(IntEnum):

@@ -13,6 +13,7 @@ import attrs
 import numpy as np
 
 from . import events
+from .availability import ALWAYS, Availability
 from .bus import NO_STOP, Bus, Cause
 from .errors import StrategyError
 from .fees import Fees, FeeSchedule, in_force
@@ -127,6 +128,7 @@ class Simulation:
         queue: Queue = CONSERVATIVE,
         risk: Risk = NO_LIMITS,
         restored_after: int | str | timedelta = 0,
+        availability: Availability = ALWAYS,
         seed: int = 0,
         mark: Mark = Mark.MID,
         order_capacity: int = 64,
@@ -149,6 +151,7 @@ class Simulation:
                 queue=queue,
                 risk=risk,
                 restored_after=duration(restored_after),
+                availability=availability,
                 seed=seed,
             ),
             mark=Mark(mark),

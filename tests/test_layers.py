@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = (
     {"units", "schema", "errors"},
     {"fees"},
-    {"specs"},
+    {"specs", "availability"},
     {"compiled", "kernels"},
     {"session", "queues", "journal", "programs", "lifecycle", "events", "tables", "delivery"},
     {"bus"},

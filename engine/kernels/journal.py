@@ -45,6 +45,7 @@ from .risk import apply_tokens
 _FILL = int(JournalKind.FILL)
 _CANCELED = int(JournalKind.CANCELED)
 _RESTORED = int(JournalKind.RESTORED)
+_MISSED = int(JournalKind.MISSED)
 _KILL_SET = int(JournalKind.KILL_SET)
 _CASH_MOVED = int(JournalKind.CASH_MOVED)
 _TAKES_DEPTH = int(OrderFlag.TAKES_DEPTH)
@@ -168,6 +169,8 @@ def apply_journal(state, row):
         state[base + JOURNAL_ROWS] += 1
         if kind == _RESTORED:
             give_back(state, base)
+        elif kind == _MISSED:
+            take(state, base, 1 - row["side"], row["qty"], row["ts"])
         elif kind <= _FILL:
             if kind == _FILL and row["flags"] & _TAKES_DEPTH:
                 take(state, base, 1 - row["side"], row["qty"], row["ts"])
@@ -176,7 +179,7 @@ def apply_journal(state, row):
                 apply_grouped_fill(state, row)
         _apply_command(state, base, kind, row)
     apply_position(state, row)
-    if row["cash"] != 0 or kind == _FILL:
+    if row["cash"] != 0 or kind == _FILL or kind == _MISSED:
         state[DIRTY] = 1
 
 

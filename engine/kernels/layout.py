@@ -93,6 +93,8 @@ BATCH_BEGUN = -1
     QUEUE_MODEL,
     QUEUE_EXPONENT,
     RESTORED_AFTER,  # ns; 0 never
+    AVAILABILITY,  # offset in `tables` of the probabilities that depth is there; 0 always
+    ROUND_TRIP,  # ns: what an order and its answer typically take
     SEED,  # of the delays that are drawn
     MARK_MODE,
     DIRTY,  # 1: the value of the market at hand may have changed
@@ -107,7 +109,7 @@ BATCH_BEGUN = -1
     CLIENT_COUNT,
     USER_WORDS,  # offset of the user's words
     HEADER_END,
-) = range(DRIVER_WORDS, DRIVER_WORDS + 38)
+) = range(DRIVER_WORDS, DRIVER_WORDS + 40)
 
 # Risk: own limits and what they look at.
 (
@@ -160,6 +162,7 @@ ACCOUNT_WORDS = ACCOUNT_END - CASH
     HEAD_SELL,
     FREE,  # slot of the first free order slot; 0 none
     ROWS,  # tape rows of this market so far
+    LAST_AT,  # ts of the last of them
     TRADES,  # trade rows of this market so far
     PENDING,  # see PENDING_*: what the end of the burst must look at
     MID2,  # the mark: twice the mid
@@ -180,7 +183,7 @@ ACCOUNT_WORDS = ACCOUNT_END - CASH
     RESTORE_AT,  # when what own fills took is given back; NO_TIME never
     ORDERS,  # offset of the order slots, absolute
     MARKET_WORDS,
-) = range(33)
+) = range(34)
 
 PENDING_CROSS, PENDING_SNAPSHOT = 1, 2
 
@@ -324,6 +327,7 @@ def _set_models(state: np.ndarray, models: Models) -> None:
     state[QUEUE_EXPONENT] = models.queue.exponent
     state[RESTORED_AFTER] = models.restored_after
     state[SEED] = models.seed
+    state[ROUND_TRIP] = models.latency.round_trip
     state[MAX_ORDER_QTY] = risk.max_order_qty
     state[MAX_OPEN_ORDERS] = risk.max_open_orders
     state[MAX_POSITION] = risk.max_position

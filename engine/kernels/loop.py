@@ -49,6 +49,7 @@ from .layout import (
     JOURNAL_BASE,
     JOURNAL_COUNT,
     KNOWN,
+    LAST_AT,
     LEVEL_WORDS,
     MARK_MODE,
     MIDWAY,
@@ -192,7 +193,7 @@ def fold_quiet(state, tape, i, stop, limit):
     if i > first:
         state[base + ROWS] += i - first
         state[CURSOR] = i
-        state[NOW] = tape[i - 1]["ts"]
+        state[NOW] = state[base + LAST_AT] = tape[i - 1]["ts"]
     return i
 
 
@@ -333,6 +334,7 @@ def play_tape(run, tape, limit, stop, slack, model):
         state[NOW] = ts
         base = base_of(state, market)
         state[base + ROWS] += 1
+        state[base + LAST_AT] = ts
         i += 1
         state[CURSOR] = i
         rare = kind != _INCREASE and kind != _DECREASE
@@ -433,6 +435,7 @@ def _fold_row(state, tape, i, model):
     base = base_of(state, np.int64(row["market"]))
     state[NOW] = max(state[NOW], row["ts"])
     state[base + ROWS] += 1
+    state[base + LAST_AT] = row["ts"]
     state[CURSOR] = i + 1
     if kind == _INCREASE or kind == _DECREASE:
         fold_level(state, base, row, model)
