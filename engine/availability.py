@@ -104,7 +104,7 @@ class Availability:
 
 
 def words(availability: Availability) -> list[int]:
-    """Return it as the kernels read it: the number of edges of each axis, the edges, the entries."""
+    """Return it as the kernels read it: how many edges each axis has, the edges, the entries."""
     edges = [edge for axis in availability.edges for edge in axis]
     return [*map(len, availability.edges), *edges, *availability.entries_ppm]
 
