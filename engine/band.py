@@ -94,8 +94,8 @@ def band(result: Result) -> Band:
 
     Optimistic: Queue.optimistic, no latency, displayed depth always fills. Pessimistic:
     Queue.conservative, every delay of commands and answers as `harsher` says, the same feed, and
-    displayed depth gone as often as AVAILABILITY_2026_05 says. Raises JournalError if the result was
-    rebuilt from a journal, StrategyError if the strategy could not be copied before it ran, or
+    displayed depth gone as often as AVAILABILITY_2026_05 says. Raises JournalError if the result
+    was rebuilt from a journal, StrategyError if the strategy could not be copied before it ran, or
     what it raises.
     """
     models = result.config.models

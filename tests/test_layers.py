@@ -26,7 +26,7 @@ LAYERS = (
     {"bus"},
     {"projections"},
     {"gateway", "simulation"},
-    {"player"},
+    {"player", "accounts"},
     {"config"},
     {"backtest", "result", "metrics", "explain", "accounting", "trust", "evidence", "band"},
     {"__init__"},
