@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import random
-from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -13,9 +13,10 @@ from compiled_run import CompiledRun, read_state
 from drawn_models import SPANS, draw_delay
 from reference.latency import delivery_times, known_times
 from test_look_ahead import other_tail
-from workloads import Workload, apply, make
+from workloads import Command, Workload, apply, make
 
 from foldbook.engine.kernels.layout import (
+    CURSOR,
     DIRTY,
     DRIVER_WORDS,
     JOURNAL_COUNT,
@@ -23,6 +24,7 @@ from foldbook.engine.kernels.layout import (
 )
 from foldbook.engine.schema import (
     NO_MARKET,
+    NO_TIME,
     JournalKind,
     Mark,
     MarketStatus,
@@ -51,7 +53,7 @@ def seen_late(seed: int, events: int = 700, commands: int = 90) -> Workload:
     if seed % 3 == 2 or seed % 2:
         response = rng.choice((Delay.constant(rng.choice(SPANS)), Delay.empirical(SPANS)))
     models = attrs.evolve(workload.models, latency=Latency(order, amend, cancel, response, feed))
-    return attrs.evolve(workload, models=models)
+    return attrs.evolve(workload, models=models, mark=rng.choice(tuple(Mark)))
 
 
 class Seen:
@@ -187,3 +189,109 @@ def test_the_seen_state_is_the_fold_of_what_has_arrived(seed) -> None:
         check_sight(run, workload, delivered, f"seed {seed}, {later} after the end")
     assert behind, f"seed {seed}"
     assert run.bus.sight[JOURNAL_COUNT] == run.bus.memory[JOURNAL_COUNT]
+
+
+# Nothing is seen early.
+
+
+@pytest.mark.parametrize("seed", range(30, 36))
+def test_another_tail_changes_nothing_that_was_seen(seed) -> None:
+    """Other rows and other commands after t: up to t the agent saw the same, word for word."""
+    workload = seen_late(seed)
+    whole = sights(workload, NO_TIME)
+    session = Session(Tape(workload.rows), workload.markets, name="whole")
+    times = [now for now, _ in whole]
+    for part in (0.3, 0.6, 0.9):
+        t = times[int(len(times) * part)]
+        rows = np.array(other_tail(session, t, seed).tape.rows)
+        late = rows["ts"] > t
+        rows["recv"][late] = rows["ts"][late] - 5 * SECOND * (seed % 2)
+        other = sights(attrs.evolve(workload, rows=rows), t)
+        before = [each for each in whole if each[0] <= t]
+        assert len(before) >= 0.3 * len(whole) and other == before, f"seed {seed}, t {t}"
+
+
+def sights(workload: Workload, until: int) -> list[tuple[int, bytes]]:
+    """Return (now, seen state) after each command that is sent up to a time."""
+    run = CompiledRun(workload)
+    found: list[tuple[int, bytes]] = []
+    for command in workload.commands:
+        moment = command.at
+        if command.by == "row":
+            last = max(command.at, run.bus.memory[CURSOR], 1) - 1
+            moment = int(workload.rows["ts"][min(last, len(workload.rows) - 1)])
+        if moment > until:
+            break
+        apply(run, command)
+        run.bus.follow()
+        found.append((run.bus.memory[NOW], run.bus.run.seen[DRIVER_WORDS:].tobytes()))
+    return found
+
+
+# However a run is cut.
+
+
+def finish(run: CompiledRun, workload: Workload) -> tuple[str, bytes, bytes]:
+    """Play to a few seconds after the end; return digest, state and seen state."""
+    run.advance_to_row(len(workload.rows))
+    run.advance_until(int(workload.rows["ts"][-1]) + 3 * SECOND)
+    run.bus.follow()
+    seen = run.bus.run.seen[DRIVER_WORDS:].tobytes()
+    return run.bus.journal().digest, run.bus.state_bytes(), seen
+
+
+def step_to(
+    run: CompiledRun, command: Command, rng: random.Random | None, rows: np.ndarray
+) -> None:
+    """Go where a command is sent in small steps, looking now and then; rng None: row by row."""
+    bus = run.bus
+    stop = command.at
+    if command.by == "time":
+        stop = int(np.searchsorted(rows["ts"], command.at, side="right"))
+    while (cursor := bus.memory[CURSOR]) < min(stop, len(rows)):
+        bus.advance(stop=min(stop, cursor + (rng.choice((1, 3, 17, 200)) if rng else 1)))
+        if rng is None or rng.random() < 0.5:
+            bus.follow()
+        if rng and rng.random() < 0.2:
+            bus._seal(bus.slack)
+    while rng and command.by == "time" and bus.memory[NOW] < command.at and rng.random() < 0.6:
+        bus.advance(limit=rng.randint(bus.memory[NOW], command.at))
+        if rng.random() < 0.5:
+            bus.follow()
+
+
+@pytest.mark.parametrize("seed", range(50, 58))
+def test_steps_seals_and_forks_change_nothing(seed) -> None:
+    """In one go, row by row, in random steps with small buffers, and on both sides of a fork."""
+    workload = seen_late(seed)
+    run = CompiledRun(workload)
+    for command in workload.commands:
+        apply(run, command)
+    whole = finish(run, workload)
+    assert whole[1] != whole[2] or seed % 2, f"seed {seed}: nothing is unknown at the end"
+
+    slow = CompiledRun(workload)
+    for command in workload.commands:
+        step_to(slow, command, None, workload.rows)
+        apply(slow, command)
+        slow.bus.follow()
+    assert finish(slow, workload) == whole, f"seed {seed}: row by row"
+
+    rng = random.Random(seed)
+    run = CompiledRun(workload)
+    parents: list[tuple[int, CompiledRun]] = []
+    for number, command in enumerate(workload.commands):
+        step_to(run, command, rng, workload.rows)
+        apply(run, command)
+        if rng.random() < 0.3:
+            run.bus._seal(run.bus.slack)
+        if rng.random() < 0.05:
+            parent = copy.copy(run)
+            run.bus = parent.bus.fork()
+            parents.append((number, parent))
+    assert finish(run, workload) == whole, f"seed {seed}: random steps"
+    assert parents
+    for number, parent in parents:
+        for command in workload.commands[number + 1 :]:
+            apply(parent, command)
+        assert finish(parent, workload) == whole, f"seed {seed}: parent of the fork at {number}"

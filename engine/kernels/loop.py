@@ -483,6 +483,15 @@ def next_known(run):
     return known_at(run, row, number, run.seen[KNOWN])
 
 
+@entry
+def known_times(run, rows, first, before, times):
+    """Write into `times` when the agent knows of journal rows from number `first` on, if it knew of
+    the one before them at `before`."""
+    for i in range(len(rows)):
+        before = known_at(run, rows[i], first + i, before)
+        times[i] = before
+
+
 @inner
 def _delivered_by(run, delivered, limit):
     """Return how many rows of the tape are delivered by `limit`, of those that have happened."""
