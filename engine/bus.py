@@ -171,6 +171,18 @@ class Bus:
             delivery = int(self._delivered[cursor])
         return min(delivery, int(loop.next_known(self.run)))
 
+    def delivered(self, first: int, stop: int) -> np.ndarray:
+        """Return when tape rows from `first` up to `stop` reach the agent, ns."""
+        return self._delivered[first:stop]
+
+    def known(self, first: int, stop: int, before: int) -> np.ndarray:
+        """Return when the agent knows of journal rows from `first` up to `stop`, ns, if it knew of
+        the one before them at `before`."""
+        rows = np.array([self.row(number) for number in range(first, stop)], JOURNAL_DTYPE)
+        times = np.empty(len(rows), np.int64)
+        loop.known_times(self.run, rows, first, before, times)
+        return times
+
     def expire(self, ts: int, number: int) -> None:
         """Let happen what is due by `ts` until the journal has `number` rows: where a replayed
         request answered something of its own time."""

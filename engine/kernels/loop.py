@@ -486,6 +486,15 @@ def next_known(run):
     return known_at(run, row, number, run.seen[KNOWN])
 
 
+@entry
+def known_times(run, rows, first, before, times):
+    """Write into `times` when the agent knows of journal rows from number `first` on, if it knew of
+    the one before them at `before`."""
+    for i in range(len(rows)):
+        before = known_at(run, rows[i], first + i, before)
+        times[i] = before
+
+
 @inner
 def _delivered_by(run, delivered, limit):
     """Return how many rows of the tape are delivered by `limit`, of those that have happened."""
@@ -503,10 +512,11 @@ def _delivered_by(run, delivered, limit):
 @inner
 def _follow_tape(run, tape, stop, model):
     seen = run.seen
+    deep = 1 if seen[MARK_MODE] == _CLOSE else 0
     i = seen[CURSOR]
     midway = False
     while i < stop:
-        if not midway:
+        if not midway and deep == 0:
             i = fold_quiet(seen, tape, i, stop, NO_TIME)
             if i == stop:
                 return
@@ -515,6 +525,6 @@ def _follow_tape(run, tape, stop, model):
         _fold_row(seen, tape, i, model)
         i += 1
         midway = i < stop and _same_burst(tape, i)
-        if not midway and seen[base + PENDING] | seen[DIRTY] != 0:
+        if not midway and (seen[base + PENDING] | seen[DIRTY] | deep) != 0:
             _end_snapshot(seen, base)
             revalue(seen, run.tables, base, market)
