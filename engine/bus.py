@@ -105,6 +105,7 @@ class Bus:
         if models.latency.delays_sight:
             self._delivered = _delivery(session, models.latency)
             self.run = self.run._replace(seen=self.state.copy())
+            self.run.seen[layout.SIGHT] = 1
             self.sight = memoryview(self.run.seen)  # type: ignore[arg-type]
 
     def _seal(self, rows: int) -> None:
@@ -275,9 +276,9 @@ class Bus:
     def _check_room(self) -> None:
         self.reserve(self.slack)
         memory = self.memory
-        if 0 < memory[layout.FLIGHT_CAPACITY] == memory[layout.FLIGHT_COUNT]:
+        if 0 < memory[layout.FLIGHT_CAPACITY] == self.sight[layout.FLIGHT_COUNT]:
             raise CapacityError(
-                f"{memory[layout.FLIGHT_COUNT]} commands are in flight; raise order_capacity"
+                f"{memory[layout.FLIGHT_CAPACITY]} commands are in flight; raise order_capacity"
             )
 
     def play(
@@ -380,6 +381,7 @@ class Bus:
         self.memory[JOURNAL_BASE] = self.memory[JOURNAL_COUNT]
         if self.sees_late:
             self.run.seen[:] = self.state
+            self.run.seen[layout.SIGHT] = 1
 
     def state_bytes(self) -> bytes:
         """Return the bytes of the state without the words that say how the run is being driven."""

@@ -37,10 +37,12 @@ class CompiledRun:
     def advance_to_row(self, n: int) -> None:
         """Apply whole bursts until n tape rows are applied."""
         self.bus.advance(stop=n)
+        self.bus.follow()
 
     def advance_until(self, ts: int) -> None:
         """Apply all rows with ts <= `ts`, and stand there."""
         self.bus.advance(limit=ts)
+        self.bus.follow()
 
     def submit(
         self, market: int, side: int, price: int, qty: int, tif: int, flags: int, expires: int,

@@ -160,7 +160,7 @@ def check_sight(run: CompiledRun, workload: Workload, delivered: list[int], wher
     )
     rebuilt = read_state(fresh.state, seen.markets)
     for one in (state, rebuilt):
-        for name in ("now", "peak", "drawdown"):
+        for name in ("now", "peak", "drawdown", "flights"):
             del one["account"][name]
     assert state == rebuilt, where
     assert run.bus.sight[DIRTY] == 0, where

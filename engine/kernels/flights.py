@@ -6,7 +6,7 @@ They stand in the order of sending, so that of several which arrive at once the 
 from __future__ import annotations
 
 from ..compiled import inner
-from ..schema import NO_TIME
+from ..schema import NO_TIME, JournalKind
 from .layout import (
     ARRIVAL,
     DUE_ARRIVAL,
@@ -26,6 +26,8 @@ from .layout import (
     REQUEST,
     REQUEST_ROW,
 )
+
+_SUBMITTED = int(JournalKind.SUBMITTED)
 
 
 @inner
@@ -77,3 +79,17 @@ def next_arrival(state):
     while state[at + ARRIVAL] != state[DUE_ARRIVAL]:
         at += FLIGHT_WORDS
     return at
+
+
+@inner
+def next_submitted(state, market, side, at):
+    """Return the offset of the next new order in flight behind offset `at` (0: the first) of a side
+    of a market; 0 if there is none."""
+    end = state[FLIGHTS] + FLIGHT_WORDS * state[FLIGHT_COUNT]
+    at = state[FLIGHTS] if at == 0 else at + FLIGHT_WORDS
+    while at < end:
+        is_new = state[at + REQUEST] == _SUBMITTED
+        if is_new and state[at + OF_MARKET] == market and state[at + OF_SIDE] == side:
+            return at
+        at += FLIGHT_WORDS
+    return 0

@@ -55,6 +55,8 @@ class Run(NamedTuple):
     DRIVER_WORDS,
 ) = range(11)
 
+FLIGHTS_BESIDE = 128
+"""Commands that may be on their way beside two for each order."""
 BATCH_BEGUN = -1
 """BATCH before the first request."""
 (
@@ -77,6 +79,7 @@ BATCH_BEGUN = -1
     DUE_EXPIRY,  # of any open order
     DUE_ARRIVAL,  # of any command in flight
     DUE_RESTORE,  # of what own fills took in any market
+    SIGHT,  # 1 in a seen state that is not the venue's
     KNOWN,  # of a seen state: when the agent knew of the last journal row
     JOINED_AT,  # index of the tape row that is the decrease of the trade before it
     CAUSE_KIND,  # what a compiled strategy is reacting to; zero between decisions
@@ -109,7 +112,7 @@ BATCH_BEGUN = -1
     CLIENT_COUNT,
     USER_WORDS,  # offset of the user's words
     HEADER_END,
-) = range(DRIVER_WORDS, DRIVER_WORDS + 40)
+) = range(DRIVER_WORDS, DRIVER_WORDS + 41)
 
 # Risk: own limits and what they look at.
 (
@@ -272,8 +275,8 @@ def new_state(
         bases.append(offset)
         offset += market_words(market, capacities.orders)
     flights = 0
-    if models.latency.delays_commands:
-        flights = 2 * capacities.orders * len(markets) + 16
+    if models.latency.delays_commands or models.latency.delays_sight:
+        flights = 2 * capacities.orders * len(markets) + FLIGHTS_BESIDE
     client_slots = 1 << (2 * capacities.client_ids - 1).bit_length() if capacities.client_ids else 0
     regions = {
         FLIGHTS: flights * FLIGHT_WORDS,

@@ -14,6 +14,7 @@ from .commands import amend as send_amend
 from .commands import cancel as send_cancel
 from .commands import decrease as send_decrease
 from .commands import submit as send_submit
+from .flights import next_submitted
 from .layout import (
     ANSWERS,
     BEST_BUY,
@@ -42,6 +43,9 @@ from .layout import (
     NOW,
     NUMBER,
     NUMBERS,
+    OF_ORDER,
+    OF_PRICE,
+    OF_QTY,
     ORDER_CAPACITY,
     POSITION,
     RANK,
@@ -103,7 +107,7 @@ def _is_sendable(sim, market, order):
         state[ERROR] = ERROR_BUFFER
     elif order == 0 and state[base + HELD] == state[ORDER_CAPACITY]:
         state[ERROR] = ERROR_SLOTS
-    elif 0 < state[FLIGHT_CAPACITY] == state[FLIGHT_COUNT]:
+    elif 0 < state[FLIGHT_CAPACITY] == sim.seen[FLIGHT_COUNT]:
         state[ERROR] = ERROR_FLIGHTS
     elif order < 0 or order > state[base + NUMBERS]:
         state[ERROR] = ERROR_ORDER
@@ -166,7 +170,7 @@ def decrease_to(sim, market, order, qty):
 
 @inner
 def cancel_all(sim, market):
-    """Cancel every order of a market that is known to be open, bids first, best first."""
+    """Cancel every order of a market that is open or on its way: bids first, best first."""
     seen = sim.seen
     base = base_of(seen, market)
     for side in range(2):
@@ -176,6 +180,11 @@ def cancel_all(sim, market):
             slot = seen[at + NEXT]
             if cancel(sim, market, seen[at + NUMBER]) == 0:
                 return
+        flight = next_submitted(seen, market, side, 0)
+        while flight > 0:
+            if cancel(sim, market, seen[flight + OF_ORDER]) == 0:
+                return
+            flight = next_submitted(seen, market, side, flight)
 
 
 @small
@@ -242,29 +251,36 @@ def available(sim):
     return sim.seen[CASH] - sim.seen[RESERVED]
 
 
-@small
+@inner
 def best_order(sim, market, side):
-    """Return the number of the first own open order of a side; 0 if there is none."""
+    """Return the number of the first own order of a side; 0 if there is none.
+
+    Orders that are known to be open come first, then those on their way.
+    """
     state = sim.seen
     base = base_of(state, market)
     slot = state[base + HEAD_BUY + side]
-    return state[slot_at(state, base, slot) + NUMBER] if slot > 0 else 0
+    if slot > 0:
+        return state[slot_at(state, base, slot) + NUMBER]
+    at = next_submitted(state, market, side, 0)
+    return state[at + OF_ORDER] if at > 0 else 0
 
 
-@small
+@inner
 def best_order_price(sim, market, side):
-    """Return the price of the first own open order of a side; 0 if there is none."""
+    """Return the price of that order; 0 if there is none."""
     state = sim.seen
     base = base_of(state, market)
     slot = state[base + HEAD_BUY + side]
-    if slot == 0:
-        return 0
-    return price_of(state, base, side, state[slot_at(state, base, slot) + RANK])
+    if slot > 0:
+        return price_of(state, base, side, state[slot_at(state, base, slot) + RANK])
+    at = next_submitted(state, market, side, 0)
+    return state[at + OF_PRICE] if at > 0 else 0
 
 
 @inner
 def open_qty(sim, market, side):
-    """Return the open quantity of own orders of a side."""
+    """Return the open quantity of own orders of a side, those on their way included."""
     state = sim.seen
     base = base_of(state, market)
     total = 0
@@ -273,4 +289,8 @@ def open_qty(sim, market, side):
         at = slot_at(state, base, slot)
         total += state[at + LEFT]
         slot = state[at + NEXT]
+    at = next_submitted(state, market, side, 0)
+    while at > 0:
+        total += state[at + OF_QTY]
+        at = next_submitted(state, market, side, at)
     return total
