@@ -11,7 +11,6 @@ from reference.latency import delivery_times, known_times
 from strategies import Recorder
 from test_look_ahead import other_tail
 
-from examples.market_maker import MarketMaker, prices_compiled
 from foldbook.adapters import synthetic
 from foldbook.engine import (
     Backtest,
@@ -28,6 +27,7 @@ from foldbook.engine import (
 from foldbook.engine.kernels.programs import BOOK_CHANGES
 from foldbook.engine.schema import JournalKind, TapeKind
 from foldbook.engine.specs import Feed, Latency
+from foldbook.examples.market_maker import MarketMaker, prices_compiled
 
 SIZE = contracts(10)
 SEEN_LATE = {
