@@ -377,11 +377,13 @@ class Bus:
                 "or behind the rows that the run applied"
             )
         self.memory[NOW] = max(self.memory[NOW], now)
-        self._sealed = ((journal.rows.copy(), journal.places.copy()),)
-        self.memory[JOURNAL_BASE] = self.memory[JOURNAL_COUNT]
+        rows, places = journal.rows.copy(), journal.places.copy()
         if self.sees_late:
-            self.run.seen[:] = self.state
-            self.run.seen[layout.SIGHT] = 1
+            self.run = self.run._replace(rows=rows, places=places)
+            self.follow()
+            return
+        self._sealed = ((rows, places),)
+        self.memory[JOURNAL_BASE] = self.memory[JOURNAL_COUNT]
 
     def state_bytes(self) -> bytes:
         """Return the bytes of the state without the words that say how the run is being driven."""

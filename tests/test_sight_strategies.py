@@ -11,7 +11,6 @@ from reference.latency import delivery_times, known_times
 from strategies import Recorder
 from test_look_ahead import other_tail
 
-from examples.market_maker import MarketMaker, prices_compiled
 from foldbook.adapters import synthetic
 from foldbook.engine import (
     Backtest,
@@ -28,6 +27,7 @@ from foldbook.engine import (
 from foldbook.engine.kernels.programs import BOOK_CHANGES
 from foldbook.engine.schema import JournalKind, TapeKind
 from foldbook.engine.specs import Feed, Latency
+from foldbook.examples.market_maker import MarketMaker, prices_compiled
 
 SIZE = contracts(10)
 SEEN_LATE = {
@@ -70,8 +70,7 @@ def patient(sim: Any, words: Any) -> None:
             if verbs.best_order_price(sim, market, side) not in (0, wanted[side]):
                 verbs.cancel(sim, market, verbs.best_order(sim, market, side))
         for side, room in enumerate((maker.limit - position, maker.limit + position)):
-            quoted = verbs.best_order_price(sim, market, side) == wanted[side]
-            if wanted[side] and room > 0 and not quoted:
+            if wanted[side] and room > 0 and not verbs.best_order(sim, market, side):
                 verbs.submit(sim, market, side, wanted[side], min(maker.size, room))
 
 

@@ -32,7 +32,9 @@ _SUBMITTED = int(JournalKind.SUBMITTED)
 
 @inner
 def take_off(state, row):
-    """Fold a request that will arrive later."""
+    """Fold a request that will arrive, or be answered, later; the agent knows its own at once."""
+    if _find(state, row["market"], row["row"]) > 0:
+        return
     at = state[FLIGHTS] + FLIGHT_WORDS * state[FLIGHT_COUNT]
     state[FLIGHT_COUNT] += 1
     state[at + ARRIVAL] = row["arrives"]
@@ -52,15 +54,25 @@ def take_off(state, row):
 
 
 @inner
+def _find(state, market, request_row):
+    """Return the offset of a request in flight; 0 if it is not."""
+    at = state[FLIGHTS]
+    end = at + FLIGHT_WORDS * state[FLIGHT_COUNT]
+    while at < end:
+        if state[at + REQUEST_ROW] == request_row and state[at + OF_MARKET] == market:
+            return at
+        at += FLIGHT_WORDS
+    return 0
+
+
+@inner
 def land(state, market, request_row):
     """Fold the answer to a request: if it was in flight, it is no more."""
+    at = _find(state, market, request_row)
+    if at == 0:
+        return
     first = state[FLIGHTS]
     end = first + FLIGHT_WORDS * state[FLIGHT_COUNT]
-    at = first
-    while at < end and (state[at + REQUEST_ROW] != request_row or state[at + OF_MARKET] != market):
-        at += FLIGHT_WORDS
-    if at >= end:
-        return
     for word in range(at, end - FLIGHT_WORDS):
         state[word] = state[word + FLIGHT_WORDS]
     for word in range(end - FLIGHT_WORDS, end):

@@ -189,7 +189,7 @@ def _apply_command(state, base, kind, row):
     """Fold what a row means for the commands on their way and for the rate limit."""
     if (_REQUESTS >> kind) & 1:
         state[base + REQUESTS] += 1
-        if row["arrives"] > row["ts"] and state[SIGHT] == 0:
+        if state[SIGHT] != 0 or row["arrives"] > row["ts"]:
             take_off(state, row)
     elif _is_answer(kind, row["reason"]):
         state[base + ANSWERS] += 1
