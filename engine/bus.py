@@ -381,6 +381,7 @@ class Bus:
         if self.sees_late:
             self.run = self.run._replace(rows=rows, places=places)
             self.follow()
+            loop.see_own_requests(self.run)
             return
         self._sealed = ((rows, places),)
         self.memory[JOURNAL_BASE] = self.memory[JOURNAL_COUNT]

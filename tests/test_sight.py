@@ -67,7 +67,8 @@ class Seen:
         known = known_times(rows, workload.models)
         self.known = [time for time in known if time <= self.now]
         self.rows = rows[: len(self.known)]
-        self.delivered = [time for time in delivered if time <= self.now]
+        happened = delivered[: memory[CURSOR]]
+        self.delivered = [time for time in happened if time <= self.now]
         self.tape = workload.rows[: len(self.delivered)]
         self.markets = len(workload.markets)
 

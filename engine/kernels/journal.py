@@ -140,6 +140,12 @@ def publish(run):
 
 
 @inner
+def is_request(kind):
+    """Whether rows of a kind are commands that were sent."""
+    return (_REQUESTS >> kind) & 1 == 1
+
+
+@inner
 def begins(row):
     """Whether nothing that was still going on can have written a row: what came before is over."""
     kind = np.int64(row["kind"])
@@ -187,7 +193,7 @@ def apply_journal(state, row):
 @inner
 def _apply_command(state, base, kind, row):
     """Fold what a row means for the commands on their way and for the rate limit."""
-    if (_REQUESTS >> kind) & 1:
+    if is_request(kind):
         state[base + REQUESTS] += 1
         if state[SIGHT] != 0 or row["arrives"] > row["ts"]:
             take_off(state, row)

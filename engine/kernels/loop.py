@@ -37,7 +37,8 @@ from .book import (
 from .book import fold_rare as fold_book
 from .commands import next_due
 from .delays import known_at
-from .journal import apply_journal, begins, draft, publish
+from .flights import take_off
+from .journal import apply_journal, begins, draft, is_request, publish
 from .layout import (
     BEST_BUY,
     BEST_SELL,
@@ -461,18 +462,43 @@ def follow_with(run, tape, delivered, limit, model):
 @inner
 def follow_to(run, tape, delivered, limit, model):
     """See `follow`."""
-    seen = run.seen
     while True:
         known = next_known(run)
         _follow_tape(run, tape, _delivered_by(run, delivered, min(limit, known)), model)
         if known > limit:
             return
-        row = run.rows[seen[JOURNAL_COUNT] - run.state[JOURNAL_BASE]]
-        apply_journal(seen, row)
-        seen[KNOWN] = known
-        if row["market"] != NO_MARKET:
-            market = np.int64(row["market"])
-            revalue(seen, run.tables, base_of(seen, market), market)
+        _learn(run, known)
+
+
+@inner
+def _learn(run, known):
+    """Fold the next journal row into the seen state."""
+    seen = run.seen
+    row = run.rows[seen[JOURNAL_COUNT] - run.state[JOURNAL_BASE]]
+    apply_journal(seen, row)
+    seen[KNOWN] = known
+    if row["market"] != NO_MARKET:
+        market = np.int64(row["market"])
+        revalue(seen, run.tables, base_of(seen, market), market)
+
+
+@inner
+def learn_answers(run):
+    """Fold into the seen state what the agent knows of its own orders by now."""
+    while True:
+        known = next_known(run)
+        if known > run.state[NOW]:
+            return
+        _learn(run, known)
+
+
+@entry
+def see_own_requests(run):
+    """Show the agent the requests of a finished journal that it does not know the answers to."""
+    for number in range(run.seen[JOURNAL_COUNT], run.state[JOURNAL_COUNT]):
+        row = run.rows[number - run.state[JOURNAL_BASE]]
+        if is_request(np.int64(row["kind"])):
+            take_off(run.seen, row)
 
 
 @entry

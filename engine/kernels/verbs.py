@@ -51,10 +51,12 @@ from .layout import (
     RANK,
     REQUESTS,
     RESERVED,
+    SIGHT,
     SLACK,
     STATUS,
     TRUSTED,
 )
+from .loop import learn_answers
 from .orders import slot_at
 from .positions import position_at
 from .refusals import Command
@@ -115,6 +117,14 @@ def _is_sendable(sim, market, order):
 
 
 @inner
+def _answered(sim, order):
+    """Show the agent the answers that are here at once; return the order."""
+    if sim.seen[SIGHT] != 0:
+        learn_answers(sim)
+    return order
+
+
+@inner
 def submit(sim, market, side, price, qty):
     """Submit a GTC order; return its number within the market."""
     return submit_as(sim, market, side, (price, qty, _GTC, 0))
@@ -130,7 +140,8 @@ def submit_as(sim, market, side, terms):
     if not is_known or abs(price) > PRICE_MAX:
         sim.state[ERROR] = ERROR_TERMS
         return 0
-    return send_submit(sim, _command(sim, market, 0, (side, price, qty, tif, flags)))
+    command = _command(sim, market, 0, (side, price, qty, tif, flags))
+    return _answered(sim, send_submit(sim, command))
 
 
 @inner
@@ -141,7 +152,7 @@ def amend(sim, market, order, price, qty):
     if abs(price) > PRICE_MAX and price != KEEP:
         sim.state[ERROR] = ERROR_TERMS
         return 0
-    return send_amend(sim, _command(sim, market, order, (0, price, qty, _GTC, 0)))
+    return _answered(sim, send_amend(sim, _command(sim, market, order, (0, price, qty, _GTC, 0))))
 
 
 @inner
@@ -149,7 +160,7 @@ def cancel(sim, market, order):
     """Cancel an order by its number; return the number."""
     if order == 0 or not _is_sendable(sim, market, order):
         return 0
-    return send_cancel(sim, _command(sim, market, order, (0, 0, 0, _GTC, 0)))
+    return _answered(sim, send_cancel(sim, _command(sim, market, order, (0, 0, 0, _GTC, 0))))
 
 
 @inner
@@ -157,7 +168,7 @@ def decrease(sim, market, order, qty):
     """Take `qty` from an order by its number; return the number."""
     if order == 0 or not _is_sendable(sim, market, order):
         return 0
-    return send_decrease(sim, _command(sim, market, order, (0, 0, qty, _GTC, 0)))
+    return _answered(sim, send_decrease(sim, _command(sim, market, order, (0, 0, qty, _GTC, 0))))
 
 
 @inner
@@ -165,7 +176,8 @@ def decrease_to(sim, market, order, qty):
     """Take all but `qty` from an order by its number; return the number."""
     if order == 0 or not _is_sendable(sim, market, order):
         return 0
-    return send_decrease(sim, _command(sim, market, order, (0, 0, qty, _GTC, _REDUCE_TO)))
+    command = _command(sim, market, order, (0, 0, qty, _GTC, _REDUCE_TO))
+    return _answered(sim, send_decrease(sim, command))
 
 
 @inner
