@@ -20,9 +20,7 @@ from workloads import make
 from foldbook.adapters import synthetic
 from foldbook.engine import (
     Backtest,
-    Config,
     Mark,
-    Models,
     Result,
     Session,
     Simulation,
@@ -32,7 +30,6 @@ from foldbook.engine import (
 from foldbook.engine import bus as bus_module
 from foldbook.engine import player as player_module
 from foldbook.engine.compiled import JIT_DISABLED
-from foldbook.engine.kernels import loop
 from foldbook.engine.projections.orders import market_and_number
 from foldbook.engine.schema import JournalKind
 from foldbook.engine.units import MILLISECOND
@@ -162,14 +159,10 @@ def test_random_workloads_are_replayed(seeds) -> None:
         run, reference = CompiledRun(workload), workload.reference()
         drive_workload(run, workload)
         drive_workload(reference, workload)
-        journal, bus = run.bus.journal(), run.bus
-        config = Config(cash=workload.cash, seed=seed, models=Models(workload.fees),
-                        mark=workload.mark)
-        header = config.header() | {"events": len(workload.rows)}
-        result = Result.from_journal(bus.session, journal.rows, journal.places, header)
+        result = run.result(workload)
         replayed = result.replay()
-        assert replayed.journal.first_difference(journal) is None, f"seed {seed}: replayed"
-        assert replayed.simulation.bus.state_bytes() == bus.state_bytes(), f"seed {seed}"
+        assert replayed.journal.first_difference(run.bus.journal()) is None, f"seed {seed}"
+        assert replayed.simulation.bus.state_bytes() == run.bus.state_bytes(), f"seed {seed}"
         assert orders_of(result) == orders_known(reference), f"seed {seed}: orders"
 
 
@@ -209,10 +202,7 @@ def test_fork_in_the_middle(result, session, part) -> None:
     assert stray.journal().rows[:known].tobytes() == result.journal.rows[:known].tobytes()
 
     journal = result.journal
-    folded = loop.rebuild(
-        tail.bus.state, session.tape.rows, journal.rows[known:], journal.places[known:],
-        len(session.tape),
-    )  # fmt: skip
+    folded = tail.bus.rebuild(journal.rows[known:], journal.places[known:], len(session.tape))
     assert folded == len(journal) - known
     assert tail.bus.state_bytes() == result.simulation.bus.state_bytes()
 

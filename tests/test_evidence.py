@@ -12,11 +12,9 @@ from foldbook.engine import (
     KALSHI_2026_08,
     NO_FEES,
     Backtest,
-    Config,
     Evidence,
     JournalKind,
     Mark,
-    Models,
     Outcome,
     Result,
     Side,
@@ -103,7 +101,4 @@ def test_random_workloads_add_up(seed):
     workload = make(seed)
     run = CompiledRun(workload)
     drive(run, workload)
-    journal = run.bus.journal()
-    config = Config(workload.cash, workload.seed, Models(workload.fees), workload.mark)
-    header = config.header() | {"events": len(workload.rows)}
-    check(Result.from_journal(run.bus.session, journal.rows, journal.places, header), f"{seed}")
+    check(run.result(workload), f"{seed}")

@@ -126,12 +126,9 @@ def test_equity_is_the_value_at_its_times(result) -> None:
 def stepped_values(result: Result, times: list[int]) -> list[int]:
     """Return the values that a run of the same requests shows when it stands at each time."""
     from foldbook.engine.journal import requests
-    from foldbook.engine.result import _command
 
     sim = result.config.simulation(result.session)
     bus, journal = sim.bus, result.journal
-    send = {JournalKind.SUBMITTED: bus.submit, JournalKind.AMEND_REQUESTED: bus.amend,
-            JournalKind.CANCEL_REQUESTED: bus.cancel}  # fmt: skip
     values, waiting = [], list(times)
     for number in requests(journal):
         row = journal.rows[number]
@@ -139,7 +136,8 @@ def stepped_values(result: Result, times: list[int]) -> list[int]:
             sim.advance(until=waiting.pop(0))
             values.append(sim.reward.value)
         bus.advance(int(row["ts"]), int(journal.places[number]))
-        send[JournalKind(row["kind"])](_command(row))
+        bus.expire(int(row["ts"]), number)
+        bus.send_again(row)
     for ts in waiting:
         sim.advance(until=ts)
         values.append(sim.reward.value)
