@@ -20,7 +20,10 @@ from workloads import make
 from foldbook.adapters import synthetic
 from foldbook.engine import (
     Backtest,
+    Delay,
+    Latency,
     Mark,
+    Queue,
     Result,
     Session,
     Simulation,
@@ -35,6 +38,13 @@ from foldbook.engine.schema import JournalKind
 from foldbook.engine.units import MILLISECOND
 
 STEP = 250 * MILLISECOND
+SLOW = Latency(
+    Delay.empirical([MILLISECOND, 30 * MILLISECOND]), cancel=Delay.constant(20 * MILLISECOND),
+    response=Delay.constant(5 * MILLISECOND), feed=Delay.constant(2 * MILLISECOND),
+)  # fmt: skip
+QUICK = Latency(
+    Delay.empirical([1000, MILLISECOND]), response=Delay.constant(1000), feed=Delay.constant(3000)
+)
 BOTH = ((Maker, compiled_maker), (Taker, compiled_taker))
 
 
@@ -86,6 +96,22 @@ def test_fused_is_event_by_event_after_each_change_of_a_book(session, mark) -> N
     fused = Backtest(session, compiled_maker, mark=mark).run()
     assert len(slow.journal) > 2000 and slow.fills
     assert_same(slow, fused)
+
+
+@pytest.mark.parametrize("mark", Mark)
+@pytest.mark.parametrize(("python", "compiled", "every"), [(Maker, compiled_maker, STEP),
+                                                           (Taker, compiled_taker, STEP),
+                                                           (Quoting, compiled_maker, None)])
+def test_fused_is_event_by_event_for_an_agent_that_sees_late(python, compiled, every, mark) -> None:
+    """The same where messages travel: journals, and what the agent sees at the end, are equal."""
+    session = synthetic.session(seed=21, events=4000, minutes=2)
+    latency = SLOW if every else QUICK
+    options = {"every": every, "mark": mark, "latency": latency, "order_capacity": 500}
+    slow = Backtest(session, python(), **options).run()
+    fused = Backtest(session, compiled, **options).run()
+    assert len(slow.journal) > 200 and slow.fills
+    assert_same(slow, fused)
+    assert bytes(slow.simulation.bus.sight) == bytes(fused.simulation.bus.sight)
 
 
 def drive(
@@ -305,13 +331,16 @@ def test_an_unrelated_market_changes_nothing(every, python, compiled) -> None:
 
 
 def short_runs() -> list[str]:
-    """Return digests of short runs: Python and compiled, by time and by event, at both marks."""
+    """Return digests of short runs: Python and compiled, by time and by event, at both marks, with
+    and without delays."""
     session = synthetic.session(seed=8, markets=2, events=700, minutes=1)
     runs = [
         Backtest(session, Maker(), every=STEP),
         Backtest(session, compiled_maker, every=STEP, mark=Mark.CLOSE),
         Backtest(session, Quoting(), mark=Mark.CLOSE),
         Backtest(session, compiled_taker),
+        Backtest(session, Maker(), every=STEP, latency=SLOW, restored_after="5s"),
+        Backtest(session, compiled_maker, every=STEP, latency=SLOW, queue=Queue.proportional),
     ]
     results = [run.run() for run in runs]
     assert all(len(result.journal) > 20 for result in results)
