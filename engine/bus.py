@@ -377,14 +377,13 @@ class Bus:
                 "or behind the rows that the run applied"
             )
         self.memory[NOW] = max(self.memory[NOW], now)
-        rows, places = journal.rows.copy(), journal.places.copy()
+        self._sealed = ()
+        self.memory[JOURNAL_BASE] = 0
+        self.run = self.run._replace(rows=journal.rows.copy(), places=journal.places.copy())
+        self.follow()
         if self.sees_late:
-            self.run = self.run._replace(rows=rows, places=places)
-            self.follow()
             loop.see_own_requests(self.run)
-            return
-        self._sealed = ((rows, places),)
-        self.memory[JOURNAL_BASE] = self.memory[JOURNAL_COUNT]
+        self._seal(max(_BUFFER_ROWS, 4 * self.slack))
 
     def state_bytes(self) -> bytes:
         """Return the bytes of the state without the words that say how the run is being driven."""

@@ -102,6 +102,7 @@ _CAUSE_TAPE = int(CauseKind.TAPE)
 _MARKET_CLOSED = int(Reason.MARKET_CLOSED)
 _BY_PAUSE = int(Reason.PAUSED)
 _REACTIVATED = int(Reason.REACTIVATED)
+_BY_GROUP = int(Reason.GROUP_TRIGGERED)
 _CANCEL_ON_PAUSE = int(OrderFlag.CANCEL_ON_PAUSE)
 _CLOSE = int(Mark.CLOSE)
 _JOURNAL_BIT = 1 << 16
@@ -409,7 +410,7 @@ def _rebuild(run, tape, rows, places, stop, model):
             if kind == _CASH_MOVED:
                 state[PEAK] = max(state[PEAK], portfolio_value(state))
                 state[DIRTY] = 0
-            elif row["market"] != NO_MARKET:
+            elif row["market"] != NO_MARKET and row["reason"] != _BY_GROUP:
                 last = np.int64(row["market"])
         midway = 0 < i < len(tape) and _same_burst(tape, i)
         if not midway and i > 0 and (state[DIRTY] != 0 or deep):
