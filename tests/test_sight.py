@@ -160,9 +160,15 @@ def check_sight(run: CompiledRun, workload: Workload, delivered: list[int], wher
         0, len(places) - 1
     )
     rebuilt = read_state(fresh.state, seen.markets)
+    alone = CompiledRun(workload)
+    alone.advance_to_row(len(seen.tape))
+    marks = [each["mid2"] for each in alone.state()["markets"]]
+    assert [each["mid2"] for each in state["markets"]] == marks, where
     for one in (state, rebuilt):
-        for name in ("now", "peak", "drawdown", "flights"):
+        for name in ("now", "peak", "drawdown", "value", "flights"):
             del one["account"][name]
+        for each in one["markets"]:
+            del each["mid2"]
     assert state == rebuilt, where
     assert run.bus.sight[DIRTY] == 0, where
 
