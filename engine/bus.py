@@ -441,7 +441,7 @@ def _queue_function(models: Models) -> Callable[..., int] | None:
     assert function is not None
     if not hasattr(function, "py_func") and not JIT_DISABLED:
         function = compiled(function)
-    prepare(function, INT, INT, INT, INT, INT)
+    prepare(function, INT, INT, INT, INT, INT, returns=INT)
     return function
 
 
