@@ -111,6 +111,8 @@ class JournalKind(IntEnum):
     """An order group reached its limit: its orders are canceled, and new ones refused."""
     KILL_SET = 17
     """The kill switch was turned: qty 1 on, 0 off."""
+    COLLATERAL_RETURNED = 18
+    """What NO positions of mutually exclusive markets are sure to pay: paid now, or taken back."""
 
 
 class Reason(IntEnum):

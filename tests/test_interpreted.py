@@ -39,7 +39,8 @@ def check_state(run: CompiledRun) -> None:
     assert word[layout.POSITIONS_VALUE] == values, "value is not the sum of the markets'"
     for total, part in ((layout.RESERVED, layout.POSITION_RESERVED),
                         (layout.FEES, layout.POSITION_FEES),
-                        (layout.REALISED, layout.POSITION_REALISED)):  # fmt: skip
+                        (layout.REALISED, layout.POSITION_REALISED),
+                        (layout.RETURNED, layout.POSITION_RETURNED)):  # fmt: skip
         parts = [layout.ACCOUNT_END + layout.POSITION_WORDS * m + part for m in range(count)]
         assert word[total] == sum(word[at] for at in parts), "account is not its markets"
     assert word[layout.CURSOR] == sum(word[word[table + m] + layout.ROWS] for m in range(count))
