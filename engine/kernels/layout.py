@@ -332,9 +332,9 @@ def _link_events(state: np.ndarray, markets: tuple[Market, ...], bases: list[int
         events.setdefault(market.event, []).append(index)
     for event, members in events.items():
         if event and len(members) > 1:
-            for market, peer in zip(members, [*members[1:], 0], strict=True):
-                state[bases[market] + EVENT] = members[0] + 1
-                state[bases[market] + PEER] = peer
+            for member, peer in zip(members, [*members[1:], 0], strict=True):
+                state[bases[member] + EVENT] = members[0] + 1
+                state[bases[member] + PEER] = peer
 
 
 def _set_models(state: np.ndarray, models: Models) -> None:

@@ -178,7 +178,7 @@ def fill(run, market, slot, offer, cause):
 
 @inner
 def return_collateral(run, market, cash, cause):
-    """Pay out what a market's event returns from now on, or take it back where `cash` is negative."""
+    """Return `cash` of what a market's event is sure to pay, or take it back where negative."""
     row = draft(run, market, _COLLATERAL_RETURNED, cause)
     row["cash"] = cash
     publish(run)
