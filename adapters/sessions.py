@@ -32,9 +32,10 @@ HEADER_BYTES = 512
 """Length of the npy header, fixed so that the number of rows can be filled in last."""
 
 
-class _Listed(msgspec.Struct):
+class _Listed(msgspec.Struct, omit_defaults=True):
     ticker: str
     tick: int
+    event: str = ""
 
 
 class _About(msgspec.Struct):
@@ -83,7 +84,7 @@ def write(
         about = _About(
             FORMAT_VERSION,
             name,
-            [_Listed(market.ticker, market.tick) for market in markets],
+            [_Listed(each.ticker, each.tick, each.event) for each in markets],
             events,
             digest,
             dict(facts),
@@ -111,7 +112,7 @@ def load(path: str | os.PathLike[str]) -> Session:
             f"{folder / ABOUT_FILE}: events is {about.events}, but {TAPE_FILE} has {len(rows)} rows"
         )
     try:
-        markets = tuple(Market(listed.ticker, listed.tick) for listed in about.markets)
+        markets = tuple(Market(each.ticker, each.tick, each.event) for each in about.markets)
     except ValueError as error:
         raise TapeError(f"{folder / ABOUT_FILE}: markets: {error}") from None
     return Session(

@@ -168,10 +168,12 @@ def position_rows(result: Result, *, settled: bool = False) -> Table[PositionRow
 
 
 def event_rows(result: Result) -> Table[EventRow]:
-    """Return the sums of `position_rows` by event: the ticker without its last part."""
+    """Return the sums of `position_rows` by event: that of the market, else the ticker without its
+    last part."""
+    known = {market.ticker: market.event for market in result.session.markets}
     sums: dict[str, list[int]] = {}
     for row in position_rows(result):
-        event = row.ticker.rpartition("-")[0] or row.ticker
+        event = known[row.ticker] or row.ticker.rpartition("-")[0] or row.ticker
         total = sums.setdefault(event, [0] * 5)
         parts = (row.total_traded, row.shares, row.market_exposure, row.realized_pnl, row.fees_paid)
         sums[event] = [before + part for before, part in zip(total, parts, strict=True)]

@@ -38,7 +38,7 @@ class Backtest:
     between its calls, such as "100ms". cash: $0.000001. seed: of the delays that are drawn, kept in
     the header, and handed to the strategy as `strategy.seed` where it has that attribute. fees:
     dated fees, or one schedule for all; default is Kalshi's at the session's start. market_fees,
-    restored_after: as in `specs.Models`.
+    restored_after, collateral_return: as in `specs.Models`.
     order_capacity: orders that may be open or in flight in a market at once; client_ids: how many
     own ids may be used; order_groups: how many may be set. projections: the user's own, compiled
     or Python.
@@ -58,6 +58,7 @@ class Backtest:
         risk: Risk = NO_LIMITS,
         restored_after: int | str | timedelta = 0,
         availability: Availability = ALWAYS,
+        collateral_return: bool = False,
         every: int | str | timedelta | None = None,
         mark: Mark = Mark.MID,
         order_capacity: int = 64,
@@ -84,6 +85,7 @@ class Backtest:
                 restored_after=duration(restored_after),
                 availability=availability,
                 seed=seed,
+                collateral_return=collateral_return,
             ),
             mark=mark,
             order_capacity=order_capacity,

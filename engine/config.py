@@ -47,6 +47,7 @@ class Config:
             "risk": self.models.risk,
             "restored_after": self.models.restored_after,
             "availability": self.models.availability,
+            "collateral_return": self.models.collateral_return,
             "seed": self.models.seed,
             "mark": self.mark,
             "order_capacity": self.order_capacity,
@@ -104,6 +105,7 @@ class Config:
                     market_fees=tuple(
                         (ticker, made(FeeSchedule, fees)) for ticker, fees in models["market_fees"]
                     ),
+                    collateral_return=models.get("collateral_return", False),
                 ),
                 mark=Mark[header["mark"]],
                 order_capacity=_integer(header["order_capacity"]),

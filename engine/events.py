@@ -257,6 +257,12 @@ class Settled(JournalEvent, frozen=True):
     fee: int
 
 
+class CollateralReturned(JournalEvent, frozen=True):
+    """cash is negative where it is taken back."""
+
+    cash: int
+
+
 class CashMoved(JournalEvent, frozen=True):
     cash: int
 

@@ -59,7 +59,7 @@ TRANSITIONS: Mapping[tuple[OrderState | None, JournalKind], OrderState] = Mappin
 FILLED instead, whatever the table says: see `next_state`. An order in flight stays SUBMITTED while
 other commands about it are sent, and refused if they overtake it."""
 
-MARKET_KINDS = (JournalKind.SETTLED, JournalKind.RESTORED)
+MARKET_KINDS = (JournalKind.SETTLED, JournalKind.RESTORED, JournalKind.COLLATERAL_RETURNED)
 """Rows that concern a market and none of its orders."""
 ACCOUNT_KINDS = (
     JournalKind.CASH_MOVED,

@@ -232,7 +232,8 @@ class Result:
         """Return what each market has added to the starting cash at ascending times.
 
         times: ns, as for `values`. Returns int64, shape (times, markets), $0.000001: cash moved in
-        the market, fees paid, and the value of its position.
+        the market, fees paid, and the value of its position. Collateral returned adds nothing: it
+        is owed.
         """
         rows = self.journal.rows
         markets = range(len(self.session.markets))
@@ -241,6 +242,7 @@ class Result:
         done = 1
         for number, (bus, end) in enumerate(self._moments(times)):
             moved = rows[done:end]
+            moved = moved[moved["kind"] != JournalKind.COLLATERAL_RETURNED]
             np.add.at(earned, moved["market"], moved["cash"] - moved["fee"])
             values[number] = earned + [bus.memory[bus.base(each) + VALUE] for each in markets]
             done = end

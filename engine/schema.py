@@ -113,6 +113,8 @@ class JournalKind(IntEnum):
     """The kill switch was turned: qty 1 on, 0 off."""
     MISSED = 18
     """Displayed depth was gone when an own order came for it; it is taken from the book."""
+    COLLATERAL_RETURNED = 19
+    """What NO positions of mutually exclusive markets are sure to pay: paid now, or taken back."""
 
 
 class Reason(IntEnum):

@@ -136,7 +136,8 @@ class Session:
         """SHA-256 over the markets and the tape digest, in hex."""
         hasher = hashlib.sha256()
         for market in self.markets:
-            hasher.update(f"{market.ticker}\0{market.tick}\0".encode())
+            event = f"\1{market.event}\0" if market.event else ""
+            hasher.update(f"{market.ticker}\0{market.tick}\0{event}".encode())
         hasher.update(self.tape.digest.encode())
         return hasher.hexdigest()
 

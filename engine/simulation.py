@@ -91,10 +91,10 @@ class Simulation:
 
     cash $0.000001; fees are dated ones or one schedule for all, by default Kalshi's in force at
     the session's start; market_fees as in `specs.Models`; mark is what
-    positions are valued at; restored_after and seed as in `specs.Models`; order_capacity is how
-    many orders may be open or on their way in one market at once, client_ids how many own ids may
-    be used, order_groups how many may be set. Prices, quantities and times are those of `units`;
-    markets are tickers or indices.
+    positions are valued at; restored_after, collateral_return and seed as in `specs.Models`;
+    order_capacity is how many orders may be open or on their way in one market at once, client_ids
+    how many own ids may be used, order_groups how many may be set. Prices, quantities and times are
+    those of `units`; markets are tickers or indices.
 
     What it shows (`book`, `orders`, `positions`, `reward`) is what the agent sees by now; `venue`
     has the same views of what is so at the venue, which is another thing where sight is delayed.
@@ -130,6 +130,7 @@ class Simulation:
         risk: Risk = NO_LIMITS,
         restored_after: int | str | timedelta = 0,
         availability: Availability = ALWAYS,
+        collateral_return: bool = False,
         seed: int = 0,
         mark: Mark = Mark.MID,
         order_capacity: int = 64,
@@ -154,6 +155,7 @@ class Simulation:
                 restored_after=duration(restored_after),
                 availability=availability,
                 seed=seed,
+                collateral_return=collateral_return,
             ),
             mark=Mark(mark),
             order_capacity=order_capacity,

@@ -68,11 +68,13 @@ def _as_durations(values: Iterable[int | str | timedelta]) -> tuple[int, ...]:
 class Market:
     """One binary market as it was listed; nothing here was learnt after its first event.
 
-    tick: step of the book's dense grid, $0.0001: the finest that the market ever uses.
+    tick: step of the book's dense grid, $0.0001: the finest that the market ever uses. event: the
+    ticker of the event of which no more than one market can pay; "" if it is not in one.
     """
 
     ticker: str = attrs.field(validator=attrs.validators.min_len(1))
     tick: int = attrs.field(default=100, validator=_grid_step)
+    event: str = attrs.field(default="", validator=attrs.validators.instance_of(str))
 
     @property
     def levels(self) -> int:
@@ -319,7 +321,8 @@ class Models:
     market_fees: (ticker, schedule) of markets whose rates are others; how fees are rounded is that
     of `fees` for all. restored_after: ns after the last own taking in a market until what was taken
     is given back; 0 never. availability: how often displayed depth is there for an order that
-    comes for it. seed: of the delays that are drawn.
+    comes for it. seed: of the delays that are drawn. collateral_return: whether the account is paid
+    at once what its NO positions in the markets of one event are sure to pay.
     """
 
     fees: FeeSchedule = attrs.field(validator=attrs.validators.instance_of(FeeSchedule))
@@ -332,6 +335,9 @@ class Models:
     seed: int = attrs.field(default=0, validator=_integer)
     market_fees: tuple[tuple[str, FeeSchedule], ...] = ()
     availability: Availability = ALWAYS
+    collateral_return: bool = attrs.field(
+        default=False, validator=attrs.validators.instance_of(bool)
+    )
 
     def fees_of(self, market: Market) -> FeeSchedule:
         """Return the schedule whose rates a market begins with."""

@@ -120,9 +120,10 @@ def read_state(state: np.ndarray, markets: int) -> dict[str, Any]:
         "account": {
             "cash": word[layout.CASH],
             "reserved": word[layout.RESERVED],
+            "returned": word[layout.RETURNED],
             "fees": word[layout.FEES],
             "realised": word[layout.REALISED],
-            "value": word[layout.CASH] + word[layout.POSITIONS_VALUE],
+            "value": word[layout.CASH] + word[layout.POSITIONS_VALUE] - word[layout.RETURNED],
             "peak": word[layout.PEAK],
             "drawdown": word[layout.DRAWDOWN],
             "now": word[layout.NOW],

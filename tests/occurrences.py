@@ -87,6 +87,8 @@ EVERYTHING = frozenset(
     | {"decreases by", "decreases to", "only the expiry is amended"}
     | {"answers later", "overtakes", "asks for an order in flight"}
     | {"kill on", "kill off", "group set again"}
+    | {f"a {what} {how} collateral" for what in ("fill", "settlement")
+       for how in ("returns", "takes back")}
     | {f"accepted with {flag}" for flag in ("CANCEL_ON_PAUSE", "CANCEL_RESTING")}
 )  # fmt: skip
 
@@ -193,6 +195,9 @@ class _Coverage:
             if row["cash"] < 0:
                 found.add("takes back a settlement")
             self.settled.add(row["market"])
+        elif kind == JournalKind.COLLATERAL_RETURNED:
+            what = "fill" if row["cause_kind"] == CauseKind.JOURNAL else "settlement"
+            found.add(f"a {what} {'returns' if row['cash'] > 0 else 'takes back'} collateral")
         elif kind == JournalKind.KILL_SET:
             found.add("kill on" if row["qty"] else "kill off")
         elif kind == JournalKind.GROUP_SET:

@@ -47,6 +47,7 @@ MODELS = st.builds(
     queue=QUEUES,
     risk=st.builds(Risk, LIMITS, LIMITS, LIMITS, LIMITS, LIMITS, LIMITS),
     restored_after=LIMITS,
+    collateral_return=st.booleans(),
     seed=st.integers(),
 )  # fmt: skip
 CONFIGS = st.builds(Config, cash=LIMITS, seed=st.integers(), models=MODELS,
@@ -133,11 +134,13 @@ def test_a_backtest_takes_every_model():
     config = Backtest(
         SESSION, object(), cash=dollars(5), seed=9, fees=FEE_SCHEDULES["NO_FEES"], latency=latency,
         queue=Queue.log, risk=risk, restored_after="2s", mark=Mark.CLOSE, order_capacity=3,
-        client_ids=7, order_groups=8,
+        client_ids=7, order_groups=8, collateral_return=True,
     ).config  # fmt: skip
-    models = Models(FEE_SCHEDULES["NO_FEES"], latency, Queue.log, risk, 2_000_000_000, 9)
+    models = Models(FEE_SCHEDULES["NO_FEES"], latency, Queue.log, risk, 2_000_000_000, 9,
+                    collateral_return=True)  # fmt: skip
     assert config == Config(dollars(5), 9, models, Mark.CLOSE, 3, 7, 8)
     assert config.settings()["restored_after"] == 2_000_000_000
+    assert config.settings()["collateral_return"] is True
     plain = Backtest(SESSION, object()).config.models
     assert plain.latency == Latency() and plain.risk == NO_LIMITS
 
@@ -151,6 +154,7 @@ def test_a_backtest_takes_every_model():
         ({"risk": {}}, TypeError),
         ({"restored_after": -1}, ValueError),
         ({"seed": 0.5}, TypeError),
+        ({"collateral_return": 1}, TypeError),
     ],
 )
 def test_a_model_of_another_type_is_refused(settings, error):

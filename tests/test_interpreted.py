@@ -53,7 +53,8 @@ def check_state(run: CompiledRun) -> None:
     for total, part in ((layout.RESERVED, layout.POSITION_RESERVED),
                         (layout.FEES, layout.POSITION_FEES),
                         (layout.REALISED, layout.POSITION_REALISED),
-                        (layout.COSTS, layout.COST)):  # fmt: skip
+                        (layout.COSTS, layout.COST),
+                        (layout.RETURNED, layout.POSITION_RETURNED)):  # fmt: skip
         parts = [layout.ACCOUNT_END + layout.POSITION_WORDS * m + part for m in range(count)]
         assert word[total] == sum(word[at] for at in parts), "account is not its markets"
     assert word[layout.CURSOR] == sum(word[word[table + m] + layout.ROWS] for m in range(count))

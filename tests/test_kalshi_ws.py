@@ -17,6 +17,7 @@ from foldbook.adapters.kalshi_ws import spool as spooling
 from foldbook.benchmarks import import_rate
 from foldbook.engine.errors import TapeError
 from foldbook.engine.schema import TAPE_DTYPE, TapeFlag, TapeKind
+from foldbook.engine.specs import Market
 
 T0 = 1_786_000_000_000
 """ms; the recordings below count from here."""
@@ -405,6 +406,28 @@ def test_the_grid_of_a_record_holds_from_the_start(tmp_path):
     assert session.markets[0].tick == 10
     with pytest.raises(TapeError, match=r"r.ndjson row 3: price is 0.1010 .*price grid"):
         tape(tmp_path, [*lines, delta(13, 11_000, "yes", "0.1010", "1.00")], metadata=folder)
+
+
+@pytest.mark.parametrize(
+    ("said", "event"),
+    [
+        ({"mutually_exclusive": True, "collateral_return_type": "MECNET"}, "KXA"),
+        ({"mutually_exclusive": True}, "KXA"),
+        ({"mutually_exclusive": True, "collateral_return_type": ""}, ""),
+        ({"mutually_exclusive": True, "collateral_return_type": "DIRECNET"}, ""),
+        ({"mutually_exclusive": False, "collateral_return_type": "MECNET"}, ""),
+    ],
+)
+@pytest.mark.parametrize("market", [{"event_ticker": "KXA"}, {"ticker": "KXA-2"}])
+def test_a_market_names_the_event_that_returns_its_collateral(tmp_path, said, event, market):
+    """The event's record says so; without one of its own the market is taken for the event's of
+    that ticker. Another market's record changes nothing."""
+    folder = record(tmp_path, **market)
+    found = {"event": {"event_ticker": "KXA", **said}}
+    (folder / "event.json").write_text(json.dumps(found))
+    lines = numbered([snapshot(0, *BOOK), delta(12, 10_000, "yes", "0.4000", "1.00")])
+    [report] = import_recording([write(tmp_path, lines)], tmp_path / "out", metadata=folder)
+    assert sessions.load(report.session).markets == (Market("KXA-1", 100, event),)
 
 
 def test_without_a_record_the_grid_follows_the_prices(tmp_path):

@@ -41,7 +41,8 @@ def compiled_money(run: CompiledRun) -> tuple[int, ...]:
     word = run.bus.memory
     return (
         word[layout.JOURNAL_COUNT], word[layout.NOW], word[layout.CURSOR], word[layout.CASH],
-        word[layout.RESERVED], word[layout.CASH] + word[layout.POSITIONS_VALUE],
+        word[layout.RESERVED],
+        word[layout.CASH] + word[layout.POSITIONS_VALUE] - word[layout.RETURNED],
         word[layout.PEAK], word[layout.DRAWDOWN],
     )  # fmt: skip
 

@@ -75,12 +75,14 @@ def test_a_life_in_flight():
 
 
 def test_rows_of_no_order():
-    """Groups and the kill switch are the account's, restorations and settlements a market's."""
-    kinds = (K.CASH_MOVED, K.GROUP_SET, K.GROUP_TRIGGERED, K.KILL_SET, K.RESTORED, K.SETTLED)
-    rows = np.zeros(6, JOURNAL_DTYPE)
+    """Groups and the kill switch are the account's; what is restored, settled or returned, a
+    market's."""
+    kinds = (K.CASH_MOVED, K.GROUP_SET, K.GROUP_TRIGGERED, K.KILL_SET, K.RESTORED, K.SETTLED,
+             K.COLLATERAL_RETURNED)  # fmt: skip
+    rows = np.zeros(7, JOURNAL_DTYPE)
     rows["kind"] = kinds
-    rows["market"] = [-1, -1, -1, -1, 0, 0]
-    rows["row"] = [0, 1, 2, 3, 0, 1]
+    rows["market"] = [-1, -1, -1, -1, 0, 0, 0]
+    rows["row"] = [0, 1, 2, 3, 0, 1, 2]
     assert check_journal(rows) == {}
 
 
@@ -138,7 +140,7 @@ def test_every_state_has_a_word():
 def test_every_kind_of_an_order_is_in_the_table():
     """Each kind concerns an order, a market or the account, and every state can be reached."""
     assert {kind for _, kind in TRANSITIONS} == set(K) - {*MARKET_KINDS, *ACCOUNT_KINDS}
-    assert len(MARKET_KINDS) + len(ACCOUNT_KINDS) == 6
+    assert len(MARKET_KINDS) + len(ACCOUNT_KINDS) == 7
     assert {*TRANSITIONS.values(), OrderState.FILLED} == set(OrderState)
 
 

@@ -65,6 +65,17 @@ def test_a_session_comes_back_as_it_was(session, tmp_path):
     assert np.load(tmp_path / "s/tape.npy").tobytes() == ROWS.tobytes()
 
 
+def test_an_event_is_kept_and_its_absence_changes_nothing(session, tmp_path):
+    """A market's event is stored and in the digest; files and digests without one are as ever."""
+    assert session.digest.startswith("c335ef49ce14e62a")
+    sessions.save(session, tmp_path / "s")
+    about = json.loads((tmp_path / "s" / sessions.ABOUT_FILE).read_text())
+    assert about["markets"] == [{"ticker": "KXA-1", "tick": 100}, {"ticker": "KXB-1", "tick": 10}]
+    markets = (Market("KXA-1", event="KXA"), Market("KXB-1", 10))
+    other = sessions.save(Session(session.tape, markets, name="two"), tmp_path / "s")
+    assert other.markets == markets and other.digest != session.digest
+
+
 def test_blocks_make_the_tape_that_the_whole_makes(session, tmp_path):
     """Written in pieces or at once, bytes and digest are the same."""
     sessions.save(session, tmp_path / "whole")

@@ -17,6 +17,7 @@ from occurrences import EVERYTHING, coverage, tape_coverage
 from tapes import Recorder, TapeBuilder
 
 from foldbook.engine.schema import Mark
+from foldbook.engine.specs import Market, Models
 from foldbook.engine.units import PRICE_ONE
 
 __all__ = [
@@ -34,6 +35,21 @@ __all__ = [
 ]
 
 
+def with_event(
+    markets: tuple[Market, ...], models: Models, seed: int
+) -> tuple[tuple[Market, ...], Models]:
+    """Put two or more of several markets into one event that returns collateral, for a third of
+    all seeds."""
+    rng = random.Random(f"foldbook event {seed}")
+    if len(markets) < 2 or rng.random() > 0.34:
+        return markets, models
+    members = rng.sample(markets, rng.randint(2, len(markets)))
+    markets = tuple(
+        attrs.evolve(market, event="RANDOM" if market in members else "") for market in markets
+    )
+    return markets, attrs.evolve(models, collateral_return=True)
+
+
 def make(seed: int, events: int = 2000, commands: int = 200) -> Workload:
     """Return the workload of `seed`: at least so many tape rows, and at least so many commands."""
     rng = random.Random(f"foldbook workload {seed}")
@@ -46,6 +62,7 @@ def make(seed: int, events: int = 2000, commands: int = 200) -> Workload:
     times = (int(rows["ts"][0]), int(rows["ts"][-1]))
     models = draw_models(rng, times, recorder.typical_qty, cash)
     mark = rng.choice((Mark.MID, Mark.MID, Mark.CLOSE))
-    workload = Workload(seed, rows, recorder.specs, cash, models, mark, ())
+    markets, models = with_event(recorder.specs, models, seed)
+    workload = Workload(seed, rows, markets, cash, models, mark, ())
     agent = Agent(rng, workload, recorder.typical_qty)
     return attrs.evolve(workload, commands=tuple(agent.commands(commands)))

@@ -43,6 +43,8 @@ def options_of_a_run(function: Command) -> Command:
     """Add the options of a run; those of the venue arrive as what `models.settings` takes."""
     for option in (
         click.option("--every", metavar="TIME", help="Call a function every so often: 100ms."),
+        click.option("--collateral-return", is_flag=True,
+                     help="Pay at once what NO in several markets of one event is sure to pay."),
         click.option("--restored-after", default="0ms", metavar="TIME",
                      help="Give back what own fills took from the display after so long; 0 never."),
         click.option("--risk", default="", metavar="K=V,...",

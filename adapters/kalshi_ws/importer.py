@@ -283,6 +283,10 @@ def _check_ticker(made: _Made) -> None:
                         "expected letters, digits, '.', '_' and '-', a letter or digit first")
 
 
+def _market(made: _Made) -> Market:
+    return Market(made.ticker, made.tape.tick, made.listing.event)
+
+
 def _single(made: Iterator[_Made], to: Path) -> list[Report]:
     reports: list[Report] = []
     for each in made:
@@ -291,7 +295,7 @@ def _single(made: Iterator[_Made], to: Path) -> list[Report]:
                             "and one before it; import them apart")
         _check_ticker(each)
         path = to / each.ticker
-        sessions.write(path, each.ticker, (Market(each.ticker, each.tape.tick),),
+        sessions.write(path, each.ticker, (_market(each),),
                        [each.tape.rows], facts=_facts([each]))
         reports.append(_report(path, [each], len(each.tape.rows)))
     return reports
@@ -314,7 +318,7 @@ def _grouped(made: Iterator[_Made], to: Path, work: Path) -> list[Report]:
     if not waiting:
         return []
     waiting.sort(key=lambda each: (each[0], each[1].ticker))
-    markets = tuple(Market(each.ticker, each.tape.tick) for _, each, _ in waiting)
+    markets = tuple(_market(each) for _, each, _ in waiting)
     tapes = [np.load(path, mmap_mode="r") for _, _, path in waiting]
     gaps = sum(int(np.count_nonzero(tape["kind"] == TapeKind.GAP)) for tape in tapes)
     series = {market.ticker.partition("-")[0] for market in markets}

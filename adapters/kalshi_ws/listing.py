@@ -26,6 +26,7 @@ from .rules import Listing
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _JSON = msgspec.json.Decoder(float_hook=Decimal)
 """Keeps 0.5 what it is: a multiplier is no float."""
+_BY_EXCLUSION = "MECNET"
 
 
 class _Range(msgspec.Struct):
@@ -36,11 +37,24 @@ class _Range(msgspec.Struct):
 
 class _Record(msgspec.Struct):
     ticker: str
+    event_ticker: str = ""
     price_ranges: list[_Range] | None = None
     close_time: datetime | None = None
     settlement_ts: datetime | None = None
     settlement_value_dollars: str | None = None
     result: str = ""
+
+
+class _Event(msgspec.Struct):
+    event_ticker: str
+    mutually_exclusive: bool = False
+    collateral_return_type: str | None = None
+
+    @property
+    def returns_collateral(self) -> bool:
+        """Whether no more than one of its markets can pay, and the venue returns collateral by
+        that rule (SPEC 6.4): where the type is stated, it must say so."""
+        return self.mutually_exclusive and self.collateral_return_type in (None, _BY_EXCLUSION)
 
 
 class _Series(msgspec.Struct):
@@ -57,6 +71,7 @@ class Listings:
         self._folder = metadata
         self._records: dict[str, tuple[Path, _Record]] | None = None
         self._fees: dict[str, FeeRow] = {}
+        self._events: set[str] = set()
         if metadata is not None and not metadata.exists():
             raise TapeError(f"{metadata}: no such folder of metadata")
 
@@ -71,14 +86,19 @@ class Listings:
             }
             for path in _files(self._folder):
                 self._fees |= _fees(path)
+                self._events |= _events(path)
         fee = self._fees.get(ticker.partition("-")[0])
         if ticker not in self._records:
-            return Listing(fee=fee)
+            return Listing(fee=fee, event=self._event(ticker.rpartition("-")[0]))
         path, record = self._records[ticker]
         try:
-            return attrs.evolve(_listing(record), fee=fee)
+            return attrs.evolve(_listing(record), fee=fee, event=self._event(record.event_ticker))
         except RefusedError as error:
             raise TapeError(f"{path}: market {ticker}: {error}") from None
+
+    def _event(self, ticker: str) -> str:
+        """Return the ticker of an event if it returns collateral."""
+        return ticker if ticker in self._events else ""
 
 
 def _listing(record: _Record) -> Listing:
@@ -125,6 +145,17 @@ def _records(path: Path) -> list[_Record]:
         return msgspec.convert(found, list[_Record])
     except msgspec.ValidationError as error:
         raise TapeError(f"{path}: not a record of markets: {error}") from None
+
+
+def _events(path: Path) -> set[str]:
+    """Return which events of a response, {event: {...}} or {events: [...]}, return collateral."""
+    response = _response(path)
+    found = response.get("events", [response["event"]] if response.get("event") else [])
+    try:
+        events = msgspec.convert(found, list[_Event])
+    except msgspec.ValidationError as error:
+        raise TapeError(f"{path}: not a record of events: {error}") from None
+    return {event.event_ticker for event in events if event.returns_collateral}
 
 
 def _fees(path: Path) -> dict[str, FeeRow]:

@@ -57,7 +57,7 @@ class Listing:
 
     step, edge: $0.0001; width: of each edge. None where no record was given. close_ts, settled_ts:
     ns; payout: of one YES contract, $0.0001; all None unless the market has settled.
-    fee: the record of its series.
+    fee: the record of its series. event: its event's ticker, if that returns collateral.
     """
 
     step: int | None = None
@@ -67,6 +67,7 @@ class Listing:
     settled_ts: int | None = None
     payout: int | None = None
     fee: FeeRow | None = None
+    event: str = ""
 
 
 @attrs.frozen

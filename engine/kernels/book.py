@@ -28,6 +28,7 @@ from .layout import (
     MARKETS,
     MID2,
     OWN_BUY,
+    PAID,
     PAUSE,
     PENDING,
     PENDING_SNAPSHOT,
@@ -161,8 +162,11 @@ def _set_status(state, base, row):
     status = row["qty"]
     previous = state[base + STATUS]
     state[DIRTY] = 1
-    if status == _SETTLED and row["flags"] & _VOID == 0:
-        state[base + MID2] = 2 * row["price"]
+    if status == _SETTLED:
+        is_void = row["flags"] & _VOID != 0
+        state[base + PAID] = 0 if is_void else row["price"]
+        if not is_void:
+            state[base + MID2] = 2 * row["price"]
     if previous >= _CLOSED:
         if status >= _CLOSED and previous != _SETTLED:
             state[base + STATUS] = status

@@ -134,7 +134,7 @@ BATCH_BEGUN = -1
 POSITIONS_VALUE, PEAK, DRAWDOWN, REWARD_END = range(RISK_END, RISK_END + 4)
 
 # Account and positions: PositionTracker's own words, contiguous.
-CASH, RESERVED, FEES, REALISED, COSTS, ACCOUNT_END = range(REWARD_END, REWARD_END + 6)
+CASH, RESERVED, FEES, REALISED, COSTS, RETURNED, ACCOUNT_END = range(REWARD_END, REWARD_END + 7)
 (
     POSITION,
     COST,
@@ -145,8 +145,9 @@ CASH, RESERVED, FEES, REALISED, COSTS, ACCOUNT_END = range(REWARD_END, REWARD_EN
     SETTLED_COST,
     SETTLED_CASH,  # what settlements have paid and charged in all
     SETTLED_FEE,
+    POSITION_RETURNED,  # collateral that its fills and its settlement returned, of its event
     POSITION_WORDS,
-) = range(10)
+) = range(11)
 POSITION_TRACKER = CASH
 ACCOUNT_WORDS = ACCOUNT_END - CASH
 
@@ -185,8 +186,11 @@ ACCOUNT_WORDS = ACCOUNT_END - CASH
     PAUSE,  # flags of the pause
     RESTORE_AT,  # when what own fills took is given back; NO_TIME never
     ORDERS,  # offset of the order slots, absolute
+    EVENT,  # 1 + the first market of its event, 0 if its event returns no collateral
+    PEER,  # the next market of its event; 0 none
+    PAID,  # payout of one YES contract once settled; 0 before, and if void
     MARKET_WORDS,
-) = range(34)
+) = range(37)
 
 PENDING_CROSS, PENDING_SNAPSHOT = 1, 2
 
@@ -247,11 +251,16 @@ def table_offset(markets: int) -> int:
     return ACCOUNT_END + POSITION_WORDS * markets
 
 
-def slack(markets: tuple[Market, ...], order_capacity: int, order_groups: int) -> int:
-    """Return how many journal rows one tape row or one command can write at most."""
+def slack(
+    markets: tuple[Market, ...], order_capacity: int, order_groups: int, returns: bool = False
+) -> int:
+    """Return how many journal rows one tape row or one command can write at most.
+
+    returns: whether each fill can return collateral, which is a row of its own.
+    """
     levels = max(market.levels for market in markets)
     grouped = order_groups + len(markets) * order_capacity if order_groups else 0
-    return 4 * order_capacity + 2 * levels + grouped + 16
+    return (2 if returns else 1) * (4 * order_capacity + 2 * levels) + grouped + 16
 
 
 class Capacities(NamedTuple):
@@ -292,7 +301,7 @@ def new_state(
     for word, start in starts.items():
         state[word] = start
     state[WATCH_MARKET] = -1
-    state[SLACK] = slack(markets, capacities.orders, capacities.groups)
+    state[SLACK] = slack(markets, capacities.orders, capacities.groups, models.collateral_return)
     state[DUE] = state[DUE_EXPIRY] = state[DUE_ARRIVAL] = state[DUE_RESTORE] = NO_TIME
     state[MARKETS] = len(markets)
     state[ORDER_CAPACITY] = capacities.orders
@@ -317,7 +326,21 @@ def new_state(
         for slot in range(1, capacities.orders):
             words[words[ORDERS] - base + ORDER_WORDS * slot + NEXT] = slot + 1
         words[FREE] = 1
+    if models.collateral_return:
+        _link_events(state, markets, bases)
     return state
+
+
+def _link_events(state: np.ndarray, markets: tuple[Market, ...], bases: list[int]) -> None:
+    """Link the markets of each event that has several."""
+    events: dict[str, list[int]] = {}
+    for index, market in enumerate(markets):
+        events.setdefault(market.event, []).append(index)
+    for event, members in events.items():
+        if event and len(members) > 1:
+            for member, peer in zip(members, [*members[1:], 0], strict=True):
+                state[bases[member] + EVENT] = members[0] + 1
+                state[bases[member] + PEER] = peer
 
 
 def _set_models(state: np.ndarray, models: Models) -> None:

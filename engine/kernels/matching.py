@@ -22,6 +22,7 @@ from ..schema import (
 from ..units import CASH_ONE, PPM, PRICE_ONE
 from .arithmetic import muldiv
 from .book import base_of, price_of, visible_at, visible_best
+from .collateral import returned_change
 from .delays import is_available
 from .fees import net_fee
 from .groups import group_at, matched_in_window
@@ -93,6 +94,7 @@ _SETTLED = int(JournalKind.SETTLED)
 _RESTORED = int(JournalKind.RESTORED)
 _MISSED = int(JournalKind.MISSED)
 _GROUP_TRIGGERED = int(JournalKind.GROUP_TRIGGERED)
+_COLLATERAL_RETURNED = int(JournalKind.COLLATERAL_RETURNED)
 _NONE = int(Reason.NONE)
 _IMMEDIATE_OR_CANCEL = int(Reason.IMMEDIATE_OR_CANCEL)
 _TAKER_SELF_TRADE = int(Reason.TAKER_SELF_TRADE)
@@ -155,7 +157,8 @@ def fill(run, market, slot, offer, cause):
     fee, carry = net_fee(state, run.tables, base, terms, state[at + CARRY])
     moved = offer.qty if side == 0 else -offer.qty
     reserved = reserved_change(state, market, moved, slot, (side, state[at + RANK], left))
-    if state[CASH] + cash - fee - state[RESERVED] - reserved < 0:
+    returned = returned_change(state, market, moved)
+    if state[CASH] + cash - fee + returned - state[RESERVED] - reserved < 0:
         end_order(run, market, slot, _MARGIN, cause)
         return False
     row = draft(run, market, _FILL, cause)
@@ -175,8 +178,18 @@ def fill(run, market, slot, offer, cause):
         row["guessed"] = state[at + GUESSED]
     if offer.takes_depth:
         row["flags"] = state[at + FLAGS] | _TAKES_DEPTH
-    publish(run)
+    filled = publish(run)
+    if returned != 0:
+        return_collateral(run, market, returned, filled)
     return True
+
+
+@inner
+def return_collateral(run, market, cash, cause):
+    """Return `cash` of what a market's event is sure to pay, or take it back where negative."""
+    row = draft(run, market, _COLLATERAL_RETURNED, cause)
+    row["cash"] = cash
+    publish(run)
 
 
 @inner
@@ -361,6 +374,18 @@ def cancel_every(run, market, reason, which, cause):
 
 @inner
 def settle(run, market, payout, is_void):
+    """Settle a market, or correct that; then return what its event's other markets are now sure
+    to pay."""
+    pay_out(run, market, payout, is_void)
+    state = run.state
+    returned = returned_change(state, market, 0)
+    if returned != 0:
+        cause = (_CAUSE_TAPE, market, state[base_of(state, market) + ROWS] - 1)
+        return_collateral(run, market, returned, cause)
+
+
+@inner
+def pay_out(run, market, payout, is_void):
     """Pay a position out at the price of one YES contract, or correct what was paid."""
     state = run.state
     at = position_at(market)

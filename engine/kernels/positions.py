@@ -21,10 +21,12 @@ from .layout import (
     POSITION_FEES,
     POSITION_REALISED,
     POSITION_RESERVED,
+    POSITION_RETURNED,
     POSITION_TRACKER,
     POSITION_WORDS,
     REALISED,
     RESERVED,
+    RETURNED,
     SETTLED_CASH,
     SETTLED_COST,
     SETTLED_FEE,
@@ -33,6 +35,7 @@ from .layout import (
 
 _FILL = int(JournalKind.FILL)
 _SETTLED = int(JournalKind.SETTLED)
+_COLLATERAL_RETURNED = int(JournalKind.COLLATERAL_RETURNED)
 
 
 @inner
@@ -72,6 +75,9 @@ def apply_position(state, row):
         _fill(state, at, row)
     elif kind == _SETTLED:
         _settle(state, at, row)
+    elif kind == _COLLATERAL_RETURNED:
+        state[RETURNED] += row["cash"]
+        state[at + POSITION_RETURNED] += row["cash"]
 
 
 @inner

@@ -23,6 +23,7 @@ from .layout import (
     PEAK,
     POSITION,
     POSITIONS_VALUE,
+    RETURNED,
     TICK,
     TOP,
     VALUE,
@@ -34,8 +35,8 @@ _CLOSE = int(Mark.CLOSE)
 
 @inner
 def portfolio_value(state):
-    """Return cash and positions at the mark, $0.000001."""
-    return state[CASH] + state[POSITIONS_VALUE]
+    """Return cash and positions at the mark, $0.000001; what they have returned is owed."""
+    return state[CASH] + state[POSITIONS_VALUE] - state[RETURNED]
 
 
 @inner

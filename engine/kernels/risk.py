@@ -27,6 +27,7 @@ from .layout import (
     POSITION,
     POSITIONS_VALUE,
     RESERVED,
+    RETURNED,
     START_CASH,
     TOKEN_RATE,
 )
@@ -81,7 +82,7 @@ def apply_tokens(state, row):
 @inner
 def has_lost_too_much(state):
     """Whether the account has lost its limit or more."""
-    loss = state[START_CASH] - state[CASH] - state[POSITIONS_VALUE]
+    loss = state[START_CASH] - state[CASH] - state[POSITIONS_VALUE] + state[RETURNED]
     return state[MAX_LOSS] > 0 and loss >= state[MAX_LOSS]
 
 

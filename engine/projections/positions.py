@@ -19,6 +19,7 @@ from ..kernels.layout import (
     POSITION_WORDS,
     REALISED,
     RESERVED,
+    RETURNED,
 )
 from .markets import MarketsView
 
@@ -57,6 +58,14 @@ class PositionsView(MarketsView):
     def available(self) -> int:
         """Cash that new orders can use, $0.000001."""
         return int(self._memory[CASH] - self._memory[RESERVED])
+
+    @property
+    def returned(self) -> int:
+        """Collateral returned: what is in `cash` of the payout of positions still held, $0.000001.
+
+        It is owed: whoever closes them pays it back.
+        """
+        return int(self._memory[RETURNED])
 
     @property
     def fees(self) -> int:

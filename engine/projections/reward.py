@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..kernels.layout import CASH, DRAWDOWN, PEAK, POSITIONS_VALUE
+from ..kernels.layout import CASH, DRAWDOWN, PEAK, POSITIONS_VALUE, RETURNED
 
 
 class RewardView:
@@ -19,8 +19,9 @@ class RewardView:
 
     @property
     def value(self) -> int:
-        """Cash and positions at the mark."""
-        return int(self._memory[CASH] + self._memory[POSITIONS_VALUE])
+        """Cash and positions at the mark, less what they have returned of their payout."""
+        memory = self._memory
+        return int(memory[CASH] + memory[POSITIONS_VALUE] - memory[RETURNED])
 
     @property
     def peak(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,26 @@ from .state import (
     collateral,
     market_dict,
     signed,
+    sure_to_pay,
 )
+
+
+@dataclass
+class Event:
+    """The markets of a mutually exclusive event, and the collateral that they have returned."""
+
+    markets: list[MarketState]
+    returned: int = 0
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """The indices of its markets."""
+        return tuple(market.index for market in self.markets)
+
+    @property
+    def open_payout(self) -> int:
+        """The most that YES of its open markets can pay together, $0.0001."""
+        return max(0, PRICE_ONE - sum(market.payout for market in self.markets))
 
 
 class Account:
@@ -55,6 +74,13 @@ class Account:
             MarketState(index, market.tick, fees.taker_ppm, fees.maker_ppm)
             for index, (market, fees) in enumerate(zip(markets, self.schedules, strict=True))
         ]
+        self.events: list[Event] = []
+        self._event_of: dict[int, Event] = {}
+        if models.collateral_return:
+            for name in sorted({market.event for market in markets} - {""}):
+                event = Event([self.markets[i] for i, m in enumerate(markets) if m.event == name])
+                self.events.append(event)
+                self._event_of.update((market.index, event) for market in event.markets)
         self.mark = mark
         self.applied = 0
         self.now = now
@@ -77,9 +103,15 @@ class Account:
         return sum(market.reserved for market in self.markets)
 
     @property
+    def returned(self) -> int:
+        """Collateral that events have returned and positions still owe, $0.000001."""
+        return sum(event.returned for event in self.events)
+
+    @property
     def value(self) -> int:
-        """Cash and positions at the mark, $0.000001."""
-        return self.cash + sum(self.position_value(market) for market in self.markets)
+        """Cash and positions at the mark, less what they have returned, $0.000001."""
+        positions = sum(self.position_value(market) for market in self.markets)
+        return self.cash + positions - self.returned
 
     def fee(
         self, market: MarketState, price: int, qty: int, cash: int = 0, *,
@@ -139,7 +171,8 @@ class Account:
         fee, carry = self.fee(
             market, price, qty, moved, carry=order.carry, is_maker=liquidity == Liquidity.MAKER
         )
-        if self.cash + moved - fee - self._reserved_after(market, order, qty) < 0:
+        returned = self._returned_if(market, signed(order.side, qty))
+        if self.cash + moved - fee + returned - self._reserved_after(market, order, qty) < 0:
             self._cancel_order(market, order, Reason.MARGIN, cause)
             return False
         order.left -= qty
@@ -160,7 +193,24 @@ class Account:
             market.restore_at = self.now + self.models.restored_after
         if order.group:
             self.groups[order.group].add(self.now, qty, written)
+        self._return_collateral(market, written)
         return True
+
+    def _returned_if(self, market: MarketState, moved: int) -> int:
+        """Return what a market's event would return if its position moved by `moved`."""
+        event = self._event_of.get(market.index)
+        if event is None:
+            return 0
+        positions = [each.position + moved * (each is market) for each in event.markets]
+        return sure_to_pay(positions, event.open_payout) - event.returned
+
+    def _return_collateral(self, market: MarketState, cause: Cause) -> None:
+        """Return, or take back, what a market's event has too little or too much."""
+        returned = self._returned_if(market, 0)
+        if returned:
+            self._event_of[market.index].returned += returned
+            self.cash += returned
+            self._write(JournalKind.COLLATERAL_RETURNED, market, cause, cash=returned)
 
     def _reserved_after(self, market: MarketState, order: Order, qty: int) -> int:
         """Return what the account would have reserved if `order` filled `qty`."""
@@ -287,6 +337,7 @@ class Account:
             "now": self.now,
             "cash": self.cash,
             "reserved": self.reserved,
+            "returned": self.returned,
             "fees": sum(market.fees for market in self.markets),
             "realised": sum(market.realised for market in self.markets),
             "value": self.value,

@@ -19,13 +19,15 @@ from foldbook.engine.schema import (
     MarketStatus,
     OrderFlag,
     Side,
+    TapeFlag,
     TapeKind,
 )
 from foldbook.engine.units import PRICE_ONE
 
+from .account import Event
 from .book import matches
 from .simulation import ReferenceSimulation
-from .state import MarketState, Order
+from .state import MarketState, Order, TapeRow
 
 ENDINGS = (JournalKind.CANCELED, JournalKind.EXPIRED)
 
@@ -62,6 +64,7 @@ class Watch:
         self.cash = 0
         self.fees = 0
         self.reserved = 0
+        self.returned: dict[tuple[int, ...], int] = defaultdict(int)
         self.peak = 0
         self.drawdown = 0
         self.position: dict[int, int] = defaultdict(int)
@@ -121,18 +124,23 @@ class Watch:
         self.cash += row["cash"] - row["fee"]
         self.fees += row["fee"]
         self.reserved += row["reserved"]
+        # What a fill returns of collateral, or takes back, is part of it: the row behind it.
+        left = self.cash - self.reserved + returned_by(reference.journal, index)
         # Only a result that is taken back can cost more than there is; nothing adds to that.
-        enough = self.cash - self.reserved >= min(0, available) or kind == JournalKind.SETTLED
-        assert enough, f"{where}: available cash is negative"
+        by_result = kind == JournalKind.SETTLED or is_returned_by_result(row)
+        assert left >= min(0, available) or by_result, f"{where}: available cash is negative"
         if kind == JournalKind.ACCEPTED:
             self._check_accepted(row, where)
         if kind in (JournalKind.ACCEPTED, JournalKind.AMENDED):
             self.limit[market, row["order"]] = row["price"]
         elif kind == JournalKind.FILL:
-            assert self.cash - self.reserved >= 0, f"{where}: available cash is negative"
+            assert left >= 0, f"{where}: available cash is negative"
             self._check_fill(reference, row, where)
         elif kind == JournalKind.SETTLED:
             self._check_settled(row, where)
+        elif kind == JournalKind.COLLATERAL_RETURNED:
+            assert left >= 0 or by_result, f"{where}: available cash is negative"
+            self._check_returned(reference, index, where)
         elif kind == JournalKind.KILL_SET:
             self.killed = bool(row["qty"])
         elif kind == JournalKind.GROUP_SET:
@@ -177,6 +185,43 @@ class Watch:
         assert held == sign * row["qty"], f"{where}: settles what was held"
         assert row["qty"] > 0, f"{where}: settles nothing"
         self.position[market] = 0
+
+    def _check_returned(self, reference: ReferenceSimulation, index: int, where: str) -> None:
+        """An event returns what its NO positions are sure to pay; results that fit cost nothing."""
+        row, place = reference.journal[index], reference._places[index]
+        [event] = [each for each in reference.events if row["market"] in each.indices]
+        self.returned[event.indices] += row["cash"]
+        self._check_event(reference, event, place, where)
+        results = self._results(reference, event, place)
+        payouts = [result.price for result in results]
+        markets = {result.market for result in results}
+        fits = len(markets) == len(results) and sum(payouts) <= PRICE_ONE
+        if is_returned_by_result(row) and fits and not any(each.flags for each in results):
+            before = reference.journal[index - 1]
+            paid = before["cash"] if before["kind"] == JournalKind.SETTLED else 0
+            assert paid + row["cash"] >= 0, f"{where}: a result that fits costs cash"
+
+    def _check_event(
+        self, reference: ReferenceSimulation, event: Event, place: int, where: str
+    ) -> None:
+        """What is returned leaves the worst result that is still possible, and no more."""
+        last = {each.market: each for each in self._results(reference, event, place)}
+        paid = sum(0 if each.flags & TapeFlag.VOID else each.price for each in last.values())
+        held = [max(0, -self.position[market]) for market in event.indices]
+        expected = PRICE_ONE * sum(held) - max(0, PRICE_ONE - paid) * max(held)
+        assert self.returned[event.indices] == expected >= 0, f"{where}: {expected} is returned"
+
+    def _results(
+        self, reference: ReferenceSimulation, event: Event, place: int
+    ) -> list[TapeRow]:
+        """Return the tape rows before `place` that settle markets of an event."""
+        numbers = [number for market in event.indices for number in self.tape_index[market]]
+        rows = [reference.tape[number] for number in sorted(numbers) if number < place]
+        return [
+            row
+            for row in rows
+            if row.kind == TapeKind.STATUS and row.qty == MarketStatus.SETTLED
+        ]
 
     def _check_fill(self, reference: ReferenceSimulation, row: dict[str, int], where: str) -> None:
         market, qty = row["market"], row["qty"]
@@ -241,8 +286,13 @@ class Watch:
         assert reference.cash == self.cash, "cash is not the sum of the journal"
         assert self.fees == sum(market.fees for market in markets), "fees are not their sum"
         assert self.reserved == reference.reserved, "reserved is not the sum of the journal"
-        conserved = reference.starting_cash + realised - self.fees - cost
-        assert reference.cash == conserved, "cash is not start + realised - fees - cost"
+        returned = sum(self.returned.values())
+        assert reference.returned == returned, "returned is not the sum of the journal"
+        conserved = reference.starting_cash + realised - self.fees - cost + returned
+        assert reference.cash == conserved, "cash is not start + realised - fees - cost + returned"
+        if self.steps % self.full_every == 0:
+            for event in reference.events:
+                self._check_event(reference, event, reference.applied, f"event {event.indices}")
         bucket = reference.bucket
         assert 0 <= bucket.level <= bucket.full, f"bucket: {bucket.level} of {bucket.full}"
         value = reference.value
@@ -252,6 +302,20 @@ class Watch:
         assert reference.drawdown >= reference.peak - value, "a drawdown was missed"
         if self.from_the_start:
             assert (self.peak, self.drawdown) == (reference.peak, reference.drawdown), "drawdown"
+
+
+def returned_by(journal: list[dict[str, int]], index: int) -> int:
+    """Return the collateral that the fill in a journal row returns, 0 if that is no fill."""
+    row, behind = journal[index], journal[index + 1 : index + 2]
+    if row["kind"] != JournalKind.FILL or not behind:
+        return 0
+    return behind[0]["cash"] if behind[0]["kind"] == JournalKind.COLLATERAL_RETURNED else 0
+
+
+def is_returned_by_result(row: dict[str, int]) -> bool:
+    """Say whether a row returns collateral because a market was settled."""
+    is_returned = row["kind"] == JournalKind.COLLATERAL_RETURNED
+    return is_returned and row["cause_kind"] == CauseKind.TAPE
 
 
 def _check_order(order: Order, filled: int) -> None:

@@ -76,7 +76,10 @@ class Order:
 
 @dataclass
 class MarketState:
-    """Everything that one market is at one moment. `pause` holds TapeFlag bits."""
+    """Everything that one market is at one moment.
+
+    `pause` holds TapeFlag bits; `payout` is what a YES contract paid, 0 before and where void.
+    """
 
     index: int
     tick: int
@@ -101,6 +104,7 @@ class MarketState:
     settled_cost: int = 0
     settled_cash: int = 0
     settled_fee: int = 0
+    payout: int = 0
     tape_rows: int = 0
     journal_rows: int = 0
     places: int = 0
@@ -170,6 +174,15 @@ def closable(position: int, side: int) -> int:
 def signed(side: int, qty: int) -> int:
     """Return what a fill adds to a position."""
     return qty if side == Side.BUY else -qty
+
+
+def sure_to_pay(positions: Iterable[int], open_payout: int) -> int:
+    """Return what the NO positions among `positions` pay in the worst case, $0.000001.
+
+    open_payout: the most that one YES contract of each of these markets can pay together, $0.0001.
+    """
+    held = [max(0, -position) for position in positions]
+    return min(PRICE_ONE * sum(held) - open_payout * loses for loses in held)
 
 
 def collateral(position: int, orders: Iterable[Order]) -> int:

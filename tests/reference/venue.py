@@ -162,7 +162,9 @@ class Venue(Account):
         if market.status in ACTIVE:
             self._close(market, cause)
         if status == MarketStatus.SETTLED:
+            market.payout = 0 if row.flags & TapeFlag.VOID else row.price
             self._settle(market, row, cause)
+            self._return_collateral(market, cause)
         if market.status != MarketStatus.SETTLED:
             market.status = status
 
