@@ -240,6 +240,7 @@ class Bus:
 
     def send_again(self, row: np.void) -> None:
         """Send a request that a journal holds, to arrive when it did."""
+        self.follow()
         kind = JournalKind(row["kind"])
         values = {name: int(row[name]) for name in Command._fields}
         self.memory[layout.ARRIVES] = int(row["arrives"])
@@ -326,7 +327,7 @@ class Bus:
     def project(self) -> None:
         """Bring the user's compiled projections up to the present."""
         if self.projections:
-            programs.project(self.run, self.session.tape.rows, self._fold)
+            programs.project(self.run, self.session.tape.rows, self._delivered, self._fold)
 
     def projection_words(self, index: int) -> np.ndarray:
         """Return the words of one of the user's compiled projections, up to date, as a copy."""

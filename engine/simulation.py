@@ -303,7 +303,7 @@ class Simulation:
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Let the commands that are sent inside travel, and arrive, together."""
+        """Let the commands that are sent inside share one draw: those of a kind arrive together."""
         self.bus.begin_batch()
         try:
             yield
@@ -350,11 +350,16 @@ class Simulation:
         self_trade: SelfTrade = SelfTrade.CANCEL_INCOMING,
         group: int | None = None,
     ) -> Reason | None:
-        """Return the reason why `submit` would be refused if it were at the venue now, or None."""
+        """Return the reason why `submit` would be refused if it arrived now, or None.
+
+        Where sight is delayed, as far as the agent can see.
+        """
         flags = order_flags(post_only, reduce_only, cancel_on_pause, self_trade)
         command = self._new_order(market, (side, price, qty, outcome), tif, flags, expires)
         command = command._replace(client_id=client_id or 0, group=group or 0)
-        return Reason(refusals.submit_refusal(self.bus.run, command)) or None
+        run = self.bus.run
+        seen = run._replace(state=run.seen) if self.bus.sees_late else run
+        return Reason(refusals.submit_refusal(seen, command)) or None
 
     # How a run is moved.
 

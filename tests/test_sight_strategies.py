@@ -14,6 +14,7 @@ from test_look_ahead import other_tail
 from foldbook.adapters import synthetic
 from foldbook.engine import (
     Backtest,
+    CompiledProjection,
     Result,
     Session,
     Side,
@@ -260,3 +261,53 @@ def test_subscribers_of_a_stepped_run(session, latency, seed) -> None:
     result = Result(sim, Backtest(session, patient, latency=latency).config)
     assert told == expected_events(result, sim.now), f"seed {seed}"
     assert len(sim.journal()) > 100
+
+
+# Projections of the user's own.
+
+
+class Told:
+    """The kinds of what a Python projection is told, in one number."""
+
+    kinds = (*events.TAPE_EVENTS, *events.JOURNAL_EVENTS)
+
+    def __init__(self) -> None:
+        self.said = 0
+
+    def apply(self, event: events.Event) -> None:
+        """Fold one event."""
+        known = events.TAPE_EVENTS if isinstance(event, events.TapeEvent) else ()
+        kind = type(event)
+        number = known.index(kind) if known else 50 + events.JOURNAL_EVENTS.index(kind)
+        self.said = (self.said * 131 + number) % 1_000_003
+
+
+def told_tape(words: Any, rows: Any, i: int) -> None:
+    """Fold one row of the tape."""
+    words[0] = (words[0] * 131 + rows[i]["kind"]) % 1_000_003
+
+
+def told_journal(words: Any, rows: Any, i: int) -> None:
+    """Fold one row of the journal."""
+    words[0] = (words[0] * 131 + 50 + rows[i]["kind"]) % 1_000_003
+
+
+@LATENCIES
+def test_projections_are_told_what_has_arrived_in_its_order(latency, session) -> None:
+    """Compiled and Python projections hear the same, at any moment and however the run is cut."""
+    heard = []
+    for steps in (1, 7):
+        compiled = CompiledProjection("told", 1, on_tape=told_tape, on_journal=told_journal)
+        sim = Simulation(session, latency=latency, projections=[compiled])
+        told = Told()
+        sim.subscribe(told)
+        start, end = session.start, session.start + (session.end - session.start) // 4
+        for number in range(8):
+            goal = start + (end - start) * (number + 1) // 8
+            for step in range(steps):
+                sim.advance(until=sim.now + (goal - sim.now) * (step + 1) // steps)
+            assert sim.projection("told")[0] == told.said
+            if number % 2 == 0 and sim.book(0).best_bid:
+                sim.submit(0, Side.BUY, sim.book(0).best_bid, SIZE)
+        heard.append(told.said)
+    assert heard[0] == heard[1] != 0

@@ -14,6 +14,7 @@ import numpy as np
 from ..compiled import INT, JOURNAL_ROWS, TAPE_ROWS, WORDS, compiled_as, inner, typed, types
 from ..schema import NO_MARKET, NO_TIME, CauseKind, TapeKind
 from .book import base_of
+from .delays import known_at
 from .layout import (
     CAUSE_KIND,
     CAUSE_MARKET,
@@ -26,6 +27,7 @@ from .layout import (
     JOURNAL_COUNT,
     NOW,
     ROWS,
+    SIGHT,
     USER_WORDS,
 )
 from .loop import FULL, QUEUE, REACHED, RUN, follow_to, has_room, play_tape
@@ -34,8 +36,9 @@ FAILED = 3
 """Why `play` returned, besides those of `advance`: the strategy made a mistake (layout.ERROR)."""
 
 TAPE_SOURCE, JOURNAL_SOURCE = range(2)
-SEEN_TAPE, SEEN_JOURNAL, FIRST_WORD = range(3)
-"""The user's words begin with how many tape and journal rows the projections have folded."""
+SEEN_TAPE, SEEN_JOURNAL, KNOWN_BEFORE, FIRST_WORD = range(4)
+"""The user's words begin with how many tape and journal rows the projections have folded, and when
+the agent knew of the last of these."""
 
 DECISION_ROOM = 8
 """Room in the journal buffer at a decision, in units of `slack`: so many commands always fit."""
@@ -78,18 +81,27 @@ DECIDE = typed(RUN, WORDS)
 
 
 @inner
-def _project(run, tape, fold):
+def _project(run, tape, delivered, fold):
     state = run.state
+    seen = run.seen
     at = state[USER_WORDS]
     words = state[at + FIRST_WORD :]
     i = state[at + SEEN_TAPE]
     j = state[at + SEEN_JOURNAL]
     base = state[JOURNAL_BASE]
     while True:
-        if j < state[JOURNAL_COUNT] and run.places[j - base] <= i:
+        is_own = j < seen[JOURNAL_COUNT]
+        if is_own and seen[SIGHT] != 0:
+            known = known_at(run, run.rows[j - base], j, state[at + KNOWN_BEFORE])
+            is_own = j == 0 or i == seen[CURSOR] or known < delivered[i]
+            if is_own:
+                state[at + KNOWN_BEFORE] = known
+        elif is_own:
+            is_own = run.places[j - base] <= i
+        if is_own:
             fold(words, tape, run.rows, JOURNAL_SOURCE, j - base)
             j += 1
-        elif i < state[CURSOR]:
+        elif i < seen[CURSOR]:
             fold(words, tape, run.rows, TAPE_SOURCE, i)
             i += 1
         else:
@@ -98,13 +110,14 @@ def _project(run, tape, fold):
     state[at + SEEN_JOURNAL] = j
 
 
-@compiled_as(types.void(RUN, TAPE_ROWS, FOLD))
-def project(run, tape, fold):
-    """Fold into the user's projections what they have not seen yet, in the order of the bus.
+@compiled_as(types.void(RUN, TAPE_ROWS, WORDS, FOLD))
+def project(run, tape, delivered, fold):
+    """Fold into the user's projections what they have not seen yet, in the order of the bus: of
+    that what has reached the agent, in the order in which it did.
 
-    Must be called before the journal buffer is emptied.
+    delivered: as of `loop.follow`. Must be called before the journal buffer is emptied.
     """
-    _project(run, tape, fold)
+    _project(run, tape, delivered, fold)
 
 
 @compiled_as(INT(RUN, TAPE_ROWS, WORDS, PLAN, WORDS, DECIDE, FOLD))
@@ -137,13 +150,13 @@ def _play(run, tape, delivered, plan, words, decide, fold, model):
             if limit > plan.end:
                 limit = NO_TIME
         status = play_tape(run, tape, limit, _FOREVER, room, model)
-        if plan.projects:
-            _project(run, tape, fold)
         if status == FULL:
             return FULL
         first = run.seen[CURSOR]
         if plan.sees_late:
             follow_to(run, tape, delivered, state[NOW], model)
+        if plan.projects:
+            _project(run, tape, delivered, fold)
         if last or (plan.every == 0 and limit == NO_TIME and status == REACHED):
             return REACHED
         if plan.every > 0 or not plan.sees_late or _changes_book(tape, first, run.seen[CURSOR]):
