@@ -73,7 +73,7 @@ def settled_beside(result: Result) -> int:
         beside += int(row["cash"] - row["fee"])
         if market not in ended:
             ended.add(market)
-            final2 = result.simulation.book(market).mark2
+            final2 = result.simulation.venue.books[market].mark2
             leg2 = final2 if row["side"] == Side.BUY else 20_000 - final2
             beside -= int(row["qty"]) * leg2 // 2
     return beside
@@ -82,12 +82,12 @@ def settled_beside(result: Result) -> int:
 def check(result: Result, what: str) -> None:
     """The rows add up to the P&L, and the remainder is no more than what it is said to be."""
     table = result.pnl_by_evidence()
-    pnl = result.simulation.reward.value - result.config.cash
+    pnl = result.simulation.venue.reward.value - result.config.cash
     assert sum(row.pnl for row in table) == pnl, what
     fills = result.fills
     assert sum(row.fills for row in table) == len(fills), what
     assert sum(row.qty for row in table) == int(fills.column("qty").sum()), what
-    assert sum(row.fees for row in table) == result.simulation.positions.fees, what
+    assert sum(row.fees for row in table) == result.simulation.venue.positions.fees, what
     assert [row.evidence for row in table] == [*list(Evidence)[1:], Evidence.NONE], what
     if result.config.mark == Mark.MID:
         rounding = table[-1].pnl - settled_beside(result)

@@ -108,7 +108,9 @@ def test_any_run_can_be_had_again(seed, monkeypatch) -> None:
 
     def run(**options: Any) -> Result:
         strategy = RandomStrategy(seed)
-        return Backtest(session, strategy, cash=cash, mark=Mark(seed % 2)).run(**options)
+        mark = Mark(seed % 2)
+        test = Backtest(session, strategy, cash=cash, mark=mark, client_ids=ACTIONS_MAX)
+        return test.run(**options)
 
     result = run()
     assert_same(result, result.replay())
