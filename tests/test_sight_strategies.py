@@ -106,6 +106,21 @@ def test_a_function_sees_alike_in_several_markets(latency) -> None:
     assert slow.digest == fused.digest and len(slow.fills) > 20
 
 
+@LATENCIES
+def test_by_event_in_several_markets_only_causes_differ(latency) -> None:
+    """Where bursts of several markets are shown at one moment, `on_book` is called for each and
+    names its market's; a compiled strategy is asked once and names the last."""
+    session = synthetic.session(seed=8, markets=2, events=4000, minutes=2)
+    slow = Backtest(session, Patient(), latency=latency).run()
+    fused = Backtest(session, patient, latency=latency).run()
+    rows = [np.array(each.journal.rows) for each in (slow, fused)]
+    requests = np.isin(rows[0]["kind"], (JournalKind.SUBMITTED, JournalKind.CANCEL_REQUESTED))
+    for each in rows:
+        for name in ("cause_kind", "cause_market", "cause_row"):
+            each[name][requests] = 0
+    assert rows[0].tobytes() == rows[1].tobytes() and len(slow.fills) > 20
+
+
 class Trading(Recorder):
     """Notes every call, and trades in most hooks."""
 
