@@ -23,8 +23,7 @@ class Case:
 
     run: what is timed; it gets what `setup` returned, if there is a setup (which is not timed).
     work: how much one run does, counted in `unit`. check: raises AssertionError for a wrong answer.
-    report: what the answer says, as tables ({"title", "rows": [{column: value}], ...}), where the
-    answer and not the time is what is measured.
+    tables: what the answer says besides its speed: rows of like keys, by the table's title.
     """
 
     run: Callable[..., Any]
@@ -32,7 +31,7 @@ class Case:
     unit: str
     check: Callable[[Any], None]
     setup: Callable[[], Any] | None = None
-    report: Callable[[Any], list[dict[str, Any]]] | None = None
+    tables: Callable[[Any], dict[str, list[dict[str, Any]]]] | None = None
 
 
 @attrs.frozen
@@ -54,13 +53,15 @@ class Benchmark:
         """Run at `size` (default: full) once cold and then `repeats` times, and check each answer.
 
         Returns what JSON can hold: seconds of the cold run, the least and the median of the others,
-        the rate of the median run in work per second, and the case's own figures if it has any.
+        the rate of the median run in work per second, and the tables of the last answer.
         """
         size = self.full if size is None else size
         case = self.prepare(size)
-        cold, answer = _timed(case)
-        repeats = self.repeats if repeats is None else repeats
-        seconds = [_timed(case)[0] for _ in range(repeats)]
+        cold, tables = _timed(case)
+        seconds = []
+        for _ in range(self.repeats if repeats is None else repeats):
+            spent, tables = _timed(case)
+            seconds.append(spent)
         median = statistics.median(seconds)
         return {
             "name": self.name,
@@ -72,7 +73,7 @@ class Benchmark:
             "min_seconds": min(seconds),
             "median_seconds": median,
             "per_second": case.work / median,
-            **({} if case.report is None else {"figures": case.report(answer)}),
+            "tables": tables,
         }
 
 
@@ -95,9 +96,9 @@ def benchmark(
 
 
 def benchmarks() -> dict[str, Benchmark]:
-    """Return all benchmarks of `foldbook.benchmarks` by name, sorted."""
+    """Return all benchmarks of `foldbook.benchmarks` and its packages by name, sorted."""
     package = importlib.import_module("foldbook.benchmarks")
-    for module in pkgutil.iter_modules(package.__path__, "foldbook.benchmarks."):
+    for module in pkgutil.walk_packages(package.__path__, "foldbook.benchmarks."):
         importlib.import_module(module.name)
     return dict(sorted(_REGISTRY.items()))
 
@@ -116,11 +117,10 @@ def run(names: tuple[str, ...], *, is_toy: bool = False) -> Iterator[dict[str, A
         yield chosen.measure(chosen.toy, repeats=1) if is_toy else chosen.measure()
 
 
-def _timed(case: Case) -> tuple[float, Any]:
-    """Return (seconds, answer) of one run."""
+def _timed(case: Case) -> tuple[float, dict[str, Any]]:
     arguments = () if case.setup is None else (case.setup(),)
     began = time.perf_counter()
     answer = case.run(*arguments)
     seconds = time.perf_counter() - began
     case.check(answer)
-    return seconds, answer
+    return seconds, {} if case.tables is None else case.tables(answer)

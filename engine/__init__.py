@@ -7,6 +7,13 @@ from types import ModuleType as _Module
 
 from . import events
 from .accounting import event_rows, position_rows, settlement_rows
+from .accounts import Accounts
+from .availability import (
+    ALWAYS,
+    AVAILABILITY_2026_05,
+    AVAILABILITY_2026_05_FIRST,
+    Availability,
+)
 from .backtest import Backtest
 from .config import Config
 from .errors import (

@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from .availability import ALWAYS, Availability
 from .config import Config
 from .errors import FoldbookError, StrategyError
 from .fees import Fees, FeeSchedule, in_force
@@ -56,6 +57,7 @@ class Backtest:
         queue: Queue = CONSERVATIVE,
         risk: Risk = NO_LIMITS,
         restored_after: int | str | timedelta = 0,
+        availability: Availability = ALWAYS,
         collateral_return: bool = False,
         every: int | str | timedelta | None = None,
         mark: Mark = Mark.MID,
@@ -81,6 +83,7 @@ class Backtest:
                 queue=queue,
                 risk=risk,
                 restored_after=duration(restored_after),
+                availability=availability,
                 seed=seed,
                 collateral_return=collateral_return,
             ),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from .availability import ALWAYS, AVAILABILITY_2026_05
 from .schema import Evidence
 from .specs import DELAY_MAX, NO_DELAY, ZERO_LATENCY, Delay, Feed, Latency, Models, Queue
 from .units import decimal_cash, decimal_qty
@@ -91,14 +92,20 @@ _CLASSES = {
 def band(result: Result) -> Band:
     """Run a result's strategy again, optimistic and pessimistic, and return all three.
 
-    Optimistic: Queue.optimistic and no latency. Pessimistic: Queue.conservative, every delay of
-    commands and answers as `harsher` says, the same feed. Raises JournalError if the result was
-    rebuilt from a journal, StrategyError if the strategy could not be copied before it ran, or
+    Optimistic: Queue.optimistic, no latency, displayed depth always fills. Pessimistic:
+    Queue.conservative, every delay of commands and answers as `harsher` says, the same feed, and
+    displayed depth gone as often as AVAILABILITY_2026_05 says. Raises JournalError if the result
+    was rebuilt from a journal, StrategyError if the strategy could not be copied before it ran, or
     what it raises.
     """
     models = result.config.models
-    kind = attrs.evolve(models, queue=Queue.optimistic, latency=ZERO_LATENCY)
-    harsh = attrs.evolve(models, queue=Queue.conservative, latency=harsher(models.latency))
+    kind = attrs.evolve(models, queue=Queue.optimistic, latency=ZERO_LATENCY, availability=ALWAYS)
+    harsh = attrs.evolve(
+        models,
+        queue=Queue.conservative,
+        latency=harsher(models.latency),
+        availability=AVAILABILITY_2026_05,
+    )
     return Band(
         _case("optimistic", result.again(kind)),
         _case("chosen", result),

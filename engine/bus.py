@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from .availability import ALWAYS, words
 from .compiled import INT, JIT_DISABLED, WORDS, compiled, prepare
 from .delivery import delays_table, delivery_times
 from .errors import CapacityError, JournalError, StrategyError
@@ -91,6 +92,9 @@ class Bus:
         if models.fees.curve is not None:
             self.memory[layout.FEE_TABLE] = len(tables)
             tables = np.concatenate([tables, *map(np.array, models.fees.curve)])
+        if models.availability != ALWAYS:
+            self.memory[layout.AVAILABILITY] = len(tables)
+            tables = np.concatenate([tables, np.array(words(models.availability))])
         rows = max(_BUFFER_ROWS, 4 * self.slack)
         self.run = Run(
             self.state, np.empty(rows, JOURNAL_DTYPE), np.empty(rows, np.int64), self.state, tables
@@ -101,6 +105,7 @@ class Bus:
         if models.latency.delays_sight:
             self._delivered = _delivery(session, models.latency)
             self.run = self.run._replace(seen=self.state.copy())
+            self.run.seen[layout.SIGHT] = 1
             self.sight = memoryview(self.run.seen)  # type: ignore[arg-type]
 
     def _seal(self, rows: int) -> None:
@@ -166,6 +171,18 @@ class Bus:
         if cursor < len(self.session.tape):
             delivery = int(self._delivered[cursor])
         return min(delivery, int(loop.next_known(self.run)))
+
+    def delivered(self, first: int, stop: int) -> np.ndarray:
+        """Return when tape rows from `first` up to `stop` reach the agent, ns."""
+        return self._delivered[first:stop]
+
+    def known(self, first: int, stop: int, before: int) -> np.ndarray:
+        """Return when the agent knows of journal rows from `first` up to `stop`, ns, if it knew of
+        the one before them at `before`."""
+        rows = np.array([self.row(number) for number in range(first, stop)], JOURNAL_DTYPE)
+        times = np.empty(len(rows), np.int64)
+        loop.known_times(self.run, rows, first, before, times)
+        return times
 
     def expire(self, ts: int, number: int) -> None:
         """Let happen what is due by `ts` until the journal has `number` rows: where a replayed
@@ -259,9 +276,9 @@ class Bus:
     def _check_room(self) -> None:
         self.reserve(self.slack)
         memory = self.memory
-        if 0 < memory[layout.FLIGHT_CAPACITY] == memory[layout.FLIGHT_COUNT]:
+        if 0 < memory[layout.FLIGHT_CAPACITY] == self.sight[layout.FLIGHT_COUNT]:
             raise CapacityError(
-                f"{memory[layout.FLIGHT_COUNT]} commands are in flight; raise order_capacity"
+                f"{memory[layout.FLIGHT_CAPACITY]} commands are in flight; raise order_capacity"
             )
 
     def play(
@@ -360,10 +377,13 @@ class Bus:
                 "or behind the rows that the run applied"
             )
         self.memory[NOW] = max(self.memory[NOW], now)
-        self._sealed = ((journal.rows.copy(), journal.places.copy()),)
-        self.memory[JOURNAL_BASE] = self.memory[JOURNAL_COUNT]
+        self._sealed = ()
+        self.memory[JOURNAL_BASE] = 0
+        self.run = self.run._replace(rows=journal.rows.copy(), places=journal.places.copy())
+        self.follow()
         if self.sees_late:
-            self.run.seen[:] = self.state
+            loop.see_own_requests(self.run)
+        self._seal(max(_BUFFER_ROWS, 4 * self.slack))
 
     def state_bytes(self) -> bytes:
         """Return the bytes of the state without the words that say how the run is being driven."""
@@ -421,7 +441,7 @@ def _queue_function(models: Models) -> Callable[..., int] | None:
     assert function is not None
     if not hasattr(function, "py_func") and not JIT_DISABLED:
         function = compiled(function)
-    prepare(function, INT, INT, INT, INT, INT)
+    prepare(function, INT, INT, INT, INT, INT, returns=INT)
     return function
 
 

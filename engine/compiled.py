@@ -107,19 +107,23 @@ def compiled(function: Function) -> Function:
     return _jit(function, cache=is_own, error_model="numpy" if is_own else "python")
 
 
-def prepare(function: Any, *arguments: Any) -> None:
+def prepare(function: Any, *arguments: Any, returns: Any = None) -> None:
     """Compile a user's function for these argument types now.
 
-    Raises StrategyError with the compiler's reason if it is not numba-compatible.
+    Raises StrategyError with the compiler's reason if it is not numba-compatible, or takes other
+    arguments, or does not return what it must (returns None: anything).
     """
     if JIT_DISABLED:
         return
+    name = function.py_func.__name__
     try:
         function.compile(arguments)
-    except numba.core.errors.NumbaError as error:
+    except (numba.core.errors.NumbaError, TypeError) as error:
         reason = " ".join(str(error).split())
-        name = function.py_func.__name__
         raise StrategyError(f"{name} does not compile: {reason[-300:]}") from error
+    returned = types.unliteral(function.overloads[arguments].signature.return_type)
+    if returns is not None and returned != returns:
+        raise StrategyError(f"{name} returns {returned}; expected {returns}")
 
 
 def entry(function: Function) -> Function:

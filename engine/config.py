@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from .availability import Availability
 from .errors import FoldbookError, JournalError
 from .programs import CompiledProjection
 from .schema import Mark
@@ -45,6 +46,7 @@ class Config:
             "queue": self.models.queue,
             "risk": self.models.risk,
             "restored_after": self.models.restored_after,
+            "availability": self.models.availability,
             "collateral_return": self.models.collateral_return,
             "seed": self.models.seed,
             "mark": self.mark,
@@ -98,6 +100,7 @@ class Config:
                     queue=_queue(models["queue"], queue),
                     risk=made(Risk, models["risk"]),
                     restored_after=_integer(models["restored_after"]),
+                    availability=made(Availability, models["availability"]),
                     seed=_integer(models["seed"]),
                     market_fees=tuple(
                         (ticker, made(FeeSchedule, fees)) for ticker, fees in models["market_fees"]

@@ -285,6 +285,10 @@ class GroupTriggered(JournalEvent, frozen=True):
     qty: int
 
 
+class Missed(OrderEvent, frozen=True):
+    """qty of displayed depth was gone when the order came for it."""
+
+
 class KillSet(JournalEvent, frozen=True):
     """The kill switch was turned on (qty 1) or off (qty 0)."""
 

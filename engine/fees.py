@@ -590,10 +590,13 @@ def in_force(
     """Return the schedule at `ts`, and (ticker, schedule) of the markets whose rates are others.
 
     fees: one schedule for all, dated fees, or None for `KALSHI_FEES`. What changes later must
-    stand on the tape as FEE rows. Raises FeeError where dated fees say nothing.
+    stand on the tape as FEE rows. Raises FeeError where dated fees say nothing, TypeError for what
+    is no fees.
     """
     if isinstance(fees, FeeSchedule):
         return fees, ()
+    if fees is not None and not isinstance(fees, Fees):
+        raise TypeError(f"fees: {fees!r}; expected a FeeSchedule or Fees")
     dated = KALSHI_FEES if fees is None else fees
     base = schedule_at(ts)
     schedules = ((ticker, dated.at(ticker, ts)) for ticker in tickers)

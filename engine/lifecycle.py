@@ -48,6 +48,7 @@ TRANSITIONS: Mapping[tuple[OrderState | None, JournalKind], OrderState] = Mappin
         (OrderState.SUBMITTED, JournalKind.ACCEPTED): OrderState.RESTING,
         (OrderState.SUBMITTED, JournalKind.REJECTED): OrderState.REJECTED,
         **{(state, JournalKind.FILL): OrderState.PARTLY_FILLED for state in _OPEN},
+        **{(state, JournalKind.MISSED): state for state in _OPEN},
         **{(state, JournalKind.AMENDED): state for state in _OPEN},
         **{(state, JournalKind.CANCELED): OrderState.CANCELED for state in _OPEN},
         **{(state, JournalKind.EXPIRED): OrderState.EXPIRED for state in _OPEN},

@@ -152,7 +152,10 @@ class _Player:
             if self.progress is not None and sim.events - reported >= _PROGRESS_ROWS:
                 reported = sim.events
                 self.progress(reported, len(sim.session.tape))
-        advance()
+        if sees_late:
+            sim.advance_served(NO_TIME, NO_STOP)
+        else:
+            advance()
         self._finish()
 
     def play_hooks(self) -> None:
@@ -200,17 +203,17 @@ class _Player:
         sim.cause = STARTED
         if self.on_start:
             self.on_start(sim)
+            self._deliver_journal()
         while True:
             timer = sim.timers[0] if sim.timers else NO_TIME
-            news = bus.next_news()
-            moment = min(news, timer)
-            if moment > end:
-                break
+            moment = min(bus.next_news(), timer)
             memory[layout.WATCH] = ANY_JOURNAL
-            status = bus.advance(moment)
+            status = bus.advance(moment if moment <= end else NO_TIME)
             memory[layout.WATCH] = 0
             if status == loop.WATCHED:
                 continue
+            if moment > end:
+                break
             bus.follow()
             self._deliver_news()
             if timer == moment:
@@ -218,7 +221,7 @@ class _Player:
                 sim.cause = TIMED
                 if self.on_timer:
                     self.on_timer(sim, timer)
-        bus.advance()
+                self._deliver_journal()
         bus.follow()
         self._deliver_news()
         self._finish()
@@ -250,6 +253,7 @@ class _Player:
                 row = bus.sight[bus.base(market) + ROWS] - 1
                 sim.cause = (int(CauseKind.TAPE), market, row)
                 self.on_book(sim, sim.tickers[market])
+                self._deliver_journal()
 
     def _finish(self) -> None:
         sim = self.sim

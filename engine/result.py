@@ -266,6 +266,7 @@ class Result:
         simulation = self.config.simulation(self.session, self.simulation.bus.projections)
         send_again(simulation, self.journal)
         simulation.bus.advance(self.simulation.now, self.simulation.events)
+        simulation.bus.follow()
         return Result(simulation, self.config)
 
     def rebuild(self) -> Simulation:

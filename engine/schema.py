@@ -111,7 +111,9 @@ class JournalKind(IntEnum):
     """An order group reached its limit: its orders are canceled, and new ones refused."""
     KILL_SET = 17
     """The kill switch was turned: qty 1 on, 0 off."""
-    COLLATERAL_RETURNED = 18
+    MISSED = 18
+    """Displayed depth was gone when an own order came for it; it is taken from the book."""
+    COLLATERAL_RETURNED = 19
     """What NO positions of mutually exclusive markets are sure to pay: paid now, or taken back."""
 
 

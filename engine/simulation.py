@@ -13,6 +13,7 @@ import attrs
 import numpy as np
 
 from . import events
+from .availability import ALWAYS, Availability
 from .bus import NO_STOP, Bus, Cause
 from .errors import StrategyError
 from .fees import Fees, FeeSchedule, in_force
@@ -101,6 +102,7 @@ class Simulation:
 
     __slots__ = (
         "_books",
+        "_known",
         "bus",
         "cause",
         "delivered_journal",
@@ -127,6 +129,7 @@ class Simulation:
         queue: Queue = CONSERVATIVE,
         risk: Risk = NO_LIMITS,
         restored_after: int | str | timedelta = 0,
+        availability: Availability = ALWAYS,
         collateral_return: bool = False,
         seed: int = 0,
         mark: Mark = Mark.MID,
@@ -150,6 +153,7 @@ class Simulation:
                 queue=queue,
                 risk=risk,
                 restored_after=duration(restored_after),
+                availability=availability,
                 seed=seed,
                 collateral_return=collateral_return,
             ),
@@ -164,6 +168,7 @@ class Simulation:
         self.timers: list[int] = []
         self.delivered_tape = 0
         self.delivered_journal = 0
+        self._known = 0
         self.projections: list[Projection] = []
         self._look()
         self.bus.follow()
@@ -381,20 +386,9 @@ class Simulation:
         )
 
     def advance_served(self, limit: int, stop: int) -> None:
-        """Advance, and serve the Python projections; where sight is delayed, one news at a time."""
-        bus = self.bus
-        while bus.sees_late and self.projections:
-            news = bus.next_news()
-            if news >= min(limit, self.session.end) or self.events >= stop:
-                break
-            bus.memory[layout.WATCH] = ANY_JOURNAL
-            status = bus.advance(news, stop)
-            bus.memory[layout.WATCH] = 0
-            if status != loop.WATCHED:
-                bus.follow()
-                self.serve()
-        bus.advance(limit, stop)
-        bus.follow()
+        """Advance, look, and serve the Python projections."""
+        self.bus.advance(limit, stop)
+        self.bus.follow()
         self.serve()
 
     def _advance_to_change(self, market: int) -> bool:
@@ -431,6 +425,7 @@ class Simulation:
             self.serve()
             self.delivered_journal = self.bus.sight[JOURNAL_COUNT]
             self.delivered_tape = self.bus.sight[CURSOR]
+            self._known = self.bus.sight[layout.KNOWN]
         self.projections.append(projection)
 
     def projection(self, name: str) -> np.ndarray:
@@ -450,6 +445,7 @@ class Simulation:
         twin.timers = self.timers.copy()
         twin.delivered_tape = self.delivered_tape
         twin.delivered_journal = self.delivered_journal
+        twin._known = self._known
         twin.projections = copy.deepcopy(self.projections) if self.projections else []
         twin._look()
         return twin
@@ -478,17 +474,36 @@ class Simulation:
         bus = self.bus
         cursor, count = bus.sight[CURSOR], bus.sight[JOURNAL_COUNT]
         first, number = self.delivered_tape, self.delivered_journal
+        places = self._places(first, number)
         self.delivered_tape, self.delivered_journal = cursor, count
+        self._known = bus.sight[layout.KNOWN]
         wanted = {kind for one in self.projections for kind in one.kinds}
         tape_kinds = [n for n, event in enumerate(events.TAPE_EVENTS) if event in wanted]
         kinds = self.session.tape.rows["kind"][first:cursor]
+        rows = iter(zip(range(number, count), places, strict=True))
+        rest = next(rows, None)
         for i in (np.flatnonzero(np.isin(kinds, tape_kinds)) + first).tolist():
-            while number < count and bus.place(number) <= i and not bus.sees_late:
-                self._publish(wanted, events.JOURNAL_EVENTS, bus.row(number))
-                number += 1
+            while rest is not None and rest[1] <= i:
+                self._publish(wanted, events.JOURNAL_EVENTS, bus.row(rest[0]))
+                rest = next(rows, None)
             self._publish(wanted, events.TAPE_EVENTS, self.session.tape.rows[i])
-        for rest in range(number, count):
-            self._publish(wanted, events.JOURNAL_EVENTS, bus.row(rest))
+        while rest is not None:
+            self._publish(wanted, events.JOURNAL_EVENTS, bus.row(rest[0]))
+            rest = next(rows, None)
+
+    def _places(self, first: int, number: int) -> list[int]:
+        """Return how many tape rows the agent was shown before each journal row from `number` on
+        that it knows; it has been served `first` tape rows so far."""
+        bus = self.bus
+        count = bus.sight[JOURNAL_COUNT]
+        if not bus.sees_late:
+            return [bus.place(each) for each in range(number, count)]
+        delivered = bus.delivered(first, bus.sight[CURSOR])
+        known = bus.known(number, count, self._known)
+        places: list[int] = (first + np.searchsorted(delivered, known, side="right")).tolist()
+        if number == 0:
+            places[0] = 0
+        return places
 
     def _publish(self, wanted: set[type], kinds: tuple[type, ...], row: np.void) -> None:
         kind = kinds[row["kind"]]

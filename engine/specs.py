@@ -13,6 +13,7 @@ from typing import ClassVar
 import attrs
 import numpy as np
 
+from .availability import ALWAYS, Availability
 from .errors import UnsupportedError
 from .fees import FEE_SCHEDULES as FEE_SCHEDULES
 from .fees import KALSHI_2021 as KALSHI_2021
@@ -194,6 +195,13 @@ class Latency:
         return not (self.order.is_zero and self.amend.is_zero and self.cancel.is_zero)
 
     @property
+    def round_trip(self) -> int:
+        """What an order and its answer typically take, ns: the medians of both."""
+        return sum(
+            sorted(each.values)[len(each.values) // 2] for each in (self.order, self.response)
+        )
+
+    @property
     def delays_sight(self) -> bool:
         """Whether the agent sees the market or its answers later than they happen."""
         delayed_feed = not isinstance(self.feed, Delay) or not self.feed.is_zero
@@ -312,8 +320,9 @@ class Models:
 
     market_fees: (ticker, schedule) of markets whose rates are others; how fees are rounded is that
     of `fees` for all. restored_after: ns after the last own taking in a market until what was taken
-    is given back; 0 never. seed: of the delays that are drawn. collateral_return: whether the
-    account is paid at once what its NO positions in the markets of one event are sure to pay.
+    is given back; 0 never. availability: how often displayed depth is there for an order that
+    comes for it. seed: of the delays that are drawn. collateral_return: whether the account is paid
+    at once what its NO positions in the markets of one event are sure to pay.
     """
 
     fees: FeeSchedule = attrs.field(validator=attrs.validators.instance_of(FeeSchedule))
@@ -325,6 +334,7 @@ class Models:
     restored_after: int = attrs.field(default=0, validator=_limit)
     seed: int = attrs.field(default=0, validator=_integer)
     market_fees: tuple[tuple[str, FeeSchedule], ...] = ()
+    availability: Availability = ALWAYS
     collateral_return: bool = attrs.field(
         default=False, validator=attrs.validators.instance_of(bool)
     )

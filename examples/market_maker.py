@@ -24,12 +24,10 @@ class MarketMaker(NamedTuple):
         if not book.is_trusted or book.status != MarketStatus.OPEN:
             return
         wanted = prices(self, book.best_bid, book.best_ask, position)
-        quoted = set()
         for order in sim.orders.open(market):
-            if order.price == wanted[order.side]:
-                quoted.add(order.side)
-            else:
+            if order.price != wanted[order.side]:
                 sim.cancel(order.id)
+        quoted = {order.side for order in sim.orders.open(market)}
         for side, room in zip(Side, (self.limit - position, self.limit + position), strict=True):
             if wanted[side] and room > 0 and side not in quoted:
                 sim.submit(market, side, wanted[side], min(self.size, room))

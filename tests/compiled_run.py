@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from workloads import Workload
 
+from foldbook.engine import Config, Result
 from foldbook.engine.bus import Bus
 from foldbook.engine.kernels import layout
 from foldbook.engine.kernels.refusals import Command
@@ -37,10 +38,12 @@ class CompiledRun:
     def advance_to_row(self, n: int) -> None:
         """Apply whole bursts until n tape rows are applied."""
         self.bus.advance(stop=n)
+        self.bus.follow()
 
     def advance_until(self, ts: int) -> None:
         """Apply all rows with ts <= `ts`, and stand there."""
         self.bus.advance(limit=ts)
+        self.bus.follow()
 
     def submit(
         self, market: int, side: int, price: int, qty: int, tif: int, flags: int, expires: int,
@@ -92,6 +95,21 @@ class CompiledRun:
     def state(self) -> dict[str, Any]:
         """Return the state as the reference names it, read word by word."""
         return read_state(self.bus.state, len(self.markets))
+
+    def result(self, workload: Workload) -> Result:
+        """Return the result that the journal so far tells of, rebuilt from its file's header."""
+        journal = self.bus.journal()
+        header = config_of(workload).header()
+        header |= {"events": self.bus.memory[layout.CURSOR], "now": self.bus.memory[layout.NOW]}
+        return Result.from_journal(self.bus.session, journal.rows, journal.places, header)
+
+
+def config_of(workload: Workload) -> Config:
+    """Return the configuration that a workload is run with."""
+    return Config(
+        workload.cash, workload.seed, workload.models, workload.mark,
+        client_ids=CLIENT_IDS, order_groups=ORDER_GROUPS,
+    )  # fmt: skip
 
 
 def read_state(state: np.ndarray, markets: int) -> dict[str, Any]:

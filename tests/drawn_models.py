@@ -6,6 +6,7 @@ import random
 
 import attrs
 
+from foldbook.engine.availability import ALWAYS, AVAILABILITY_2026_05, Availability
 from foldbook.engine.fees import polymarket
 from foldbook.engine.specs import (
     FEE_SCHEDULES,
@@ -26,6 +27,14 @@ from foldbook.engine.units import MICROSECOND, MILLISECOND, PRICE_ONE, SECOND
 
 SPANS = (1, 5 * MICROSECOND, MILLISECOND, 80 * MILLISECOND, SECOND, 9 * SECOND)
 """Delays beside gaps of a tape that are 1 ns to 20 s long."""
+PATCHY = Availability(
+    "patchy",
+    ratio_edges_ppm=(300_000,),
+    book_age_edges_ns=(1, 50 * MICROSECOND, SECOND),
+    latency_edges_ns=(1,),
+    entries_ppm=(1_000_000, 900_000, 0, 500_000, 700_000, 300_000, 200_000, 999_999,
+                 800_000, 600_000, 950_000, 400_000, 1, 850_000, 500_000, 650_000),
+)  # fmt: skip
 QUEUES = (
     Queue.conservative,
     Queue.optimistic,
@@ -51,6 +60,7 @@ def draw_models(rng: random.Random, times: tuple[int, int], typical_qty: int, ca
         risk=draw_risk(rng, typical_qty, cash) if rng.random() < 0.75 else NO_LIMITS,
         restored_after=rng.choice((0, 0, 1, 700 * MICROSECOND, SECOND, 30 * SECOND)),
         seed=rng.randrange(2**40),
+        availability=rng.choice((ALWAYS, ALWAYS, ALWAYS, AVAILABILITY_2026_05, PATCHY)),
     )
 
 

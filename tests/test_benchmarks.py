@@ -34,6 +34,21 @@ def test_figures(registry, monkeypatch):
     assert (figures["per_second"], figures["work"], figures["repeats"]) == (2, 6, 3)
 
 
+def test_tables(registry):
+    """A benchmark may answer with tables; they stand beside its speed, and others have none."""
+
+    def prepare(size, tables=None):
+        return harness.Case(lambda: size, size, "numbers", lambda answer: None, tables=tables)
+
+    @harness.benchmark(toy=1, full=6)
+    def telling(size):
+        return prepare(size, lambda answer: {"answers": [{"size": answer}]})
+
+    harness.benchmark(toy=1, full=6)(prepare)
+    assert harness._REGISTRY["telling"].measure(4)["tables"] == {"answers": [{"size": 4}]}
+    assert harness._REGISTRY["prepare"].measure(4)["tables"] == {}
+
+
 def test_wrong_answers_do_not_count(registry):
     """A benchmark that computes something else fails, whatever its speed."""
 

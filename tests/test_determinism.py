@@ -20,9 +20,10 @@ from workloads import make
 from foldbook.adapters import synthetic
 from foldbook.engine import (
     Backtest,
-    Config,
+    Delay,
+    Latency,
     Mark,
-    Models,
+    Queue,
     Result,
     Session,
     Simulation,
@@ -32,12 +33,18 @@ from foldbook.engine import (
 from foldbook.engine import bus as bus_module
 from foldbook.engine import player as player_module
 from foldbook.engine.compiled import JIT_DISABLED
-from foldbook.engine.kernels import loop
 from foldbook.engine.projections.orders import market_and_number
 from foldbook.engine.schema import JournalKind
 from foldbook.engine.units import MILLISECOND
 
 STEP = 250 * MILLISECOND
+SLOW = Latency(
+    Delay.empirical([MILLISECOND, 30 * MILLISECOND]), cancel=Delay.constant(20 * MILLISECOND),
+    response=Delay.constant(5 * MILLISECOND), feed=Delay.constant(2 * MILLISECOND),
+)  # fmt: skip
+QUICK = Latency(
+    Delay.empirical([1000, MILLISECOND]), response=Delay.constant(1000), feed=Delay.constant(3000)
+)
 BOTH = ((Maker, compiled_maker), (Taker, compiled_taker))
 
 
@@ -89,6 +96,22 @@ def test_fused_is_event_by_event_after_each_change_of_a_book(session, mark) -> N
     fused = Backtest(session, compiled_maker, mark=mark).run()
     assert len(slow.journal) > 2000 and slow.fills
     assert_same(slow, fused)
+
+
+@pytest.mark.parametrize("mark", Mark)
+@pytest.mark.parametrize(("python", "compiled", "every"), [(Maker, compiled_maker, STEP),
+                                                           (Taker, compiled_taker, STEP),
+                                                           (Quoting, compiled_maker, None)])
+def test_fused_is_event_by_event_for_an_agent_that_sees_late(python, compiled, every, mark) -> None:
+    """The same where messages travel: journals, and what the agent sees at the end, are equal."""
+    session = synthetic.session(seed=21, events=4000, minutes=2)
+    latency = SLOW if every else QUICK
+    options = {"every": every, "mark": mark, "latency": latency, "order_capacity": 500}
+    slow = Backtest(session, python(), **options).run()
+    fused = Backtest(session, compiled, **options).run()
+    assert len(slow.journal) > 200 and slow.fills
+    assert_same(slow, fused)
+    assert bytes(slow.simulation.bus.sight) == bytes(fused.simulation.bus.sight)
 
 
 def drive(
@@ -162,14 +185,10 @@ def test_random_workloads_are_replayed(seeds) -> None:
         run, reference = CompiledRun(workload), workload.reference()
         drive_workload(run, workload)
         drive_workload(reference, workload)
-        journal, bus = run.bus.journal(), run.bus
-        config = Config(cash=workload.cash, seed=seed, models=Models(workload.fees),
-                        mark=workload.mark)
-        header = config.header() | {"events": len(workload.rows)}
-        result = Result.from_journal(bus.session, journal.rows, journal.places, header)
+        result = run.result(workload)
         replayed = result.replay()
-        assert replayed.journal.first_difference(journal) is None, f"seed {seed}: replayed"
-        assert replayed.simulation.bus.state_bytes() == bus.state_bytes(), f"seed {seed}"
+        assert replayed.journal.first_difference(run.bus.journal()) is None, f"seed {seed}"
+        assert replayed.simulation.bus.state_bytes() == run.bus.state_bytes(), f"seed {seed}"
         assert orders_of(result) == orders_known(reference), f"seed {seed}: orders"
 
 
@@ -209,10 +228,7 @@ def test_fork_in_the_middle(result, session, part) -> None:
     assert stray.journal().rows[:known].tobytes() == result.journal.rows[:known].tobytes()
 
     journal = result.journal
-    folded = loop.rebuild(
-        tail.bus.state, session.tape.rows, journal.rows[known:], journal.places[known:],
-        len(session.tape),
-    )  # fmt: skip
+    folded = tail.bus.rebuild(journal.rows[known:], journal.places[known:], len(session.tape))
     assert folded == len(journal) - known
     assert tail.bus.state_bytes() == result.simulation.bus.state_bytes()
 
@@ -239,15 +255,15 @@ def test_forks_leave_no_trace(session) -> None:
     assert_same(sims[150], twin)
 
 
-@pytest.mark.parametrize("capacity", [4, 64])
+@pytest.mark.parametrize("capacity", [4, 32])
 @pytest.mark.parametrize("strategy", [Quoting(), compiled_maker], ids=["Python", "compiled"])
 def test_buffers_do_not_matter(session, strategy, capacity, monkeypatch) -> None:
     """A journal that is sealed every few hundred rows is the journal that never was."""
-    whole = Backtest(session, strategy, order_capacity=64).run()
+    whole = Backtest(session, strategy, order_capacity=256).run()
     monkeypatch.setattr(bus_module, "_BUFFER_ROWS", 1)
     monkeypatch.setattr(bus_module, "_PROGRAM_ROWS", 1)
-    cut = Backtest(session, strategy, order_capacity=capacity).run()
-    assert len(cut.simulation.bus._sealed) > 1 and len(whole.simulation.bus._sealed) < 3
+    cut = Backtest(session, strategy, order_capacity=capacity, order_groups=0).run()
+    assert len(cut.simulation.bus._sealed) > 1 and len(whole.simulation.bus._sealed) < 2
     assert cut.journal.first_difference(whole.journal) is None
     assert cut.journal.places.tolist() == whole.journal.places.tolist()
 
@@ -315,13 +331,16 @@ def test_an_unrelated_market_changes_nothing(every, python, compiled) -> None:
 
 
 def short_runs() -> list[str]:
-    """Return digests of short runs: Python and compiled, by time and by event, at both marks."""
+    """Return digests of short runs: Python and compiled, by time and by event, at both marks, with
+    and without delays."""
     session = synthetic.session(seed=8, markets=2, events=700, minutes=1)
     runs = [
         Backtest(session, Maker(), every=STEP),
         Backtest(session, compiled_maker, every=STEP, mark=Mark.CLOSE),
         Backtest(session, Quoting(), mark=Mark.CLOSE),
         Backtest(session, compiled_taker),
+        Backtest(session, Maker(), every=STEP, latency=SLOW, restored_after="5s"),
+        Backtest(session, compiled_maker, every=STEP, latency=SLOW, queue=Queue.proportional),
     ]
     results = [run.run() for run in runs]
     assert all(len(result.journal) > 20 for result in results)

@@ -17,6 +17,7 @@ from foldbook.engine.schema import (
     JournalKind,
     MarketStatus,
     Side,
+    TapeFlag,
     TapeKind,
 )
 
@@ -130,7 +131,8 @@ def test_json_is_readable():
 
 def test_shared_columns_have_names_of_their_own():
     """Columns that mean something else in a kind can be read by the name of what they mean."""
-    status = events.Status(ts=1, recv=1, market="FIRST", qty=MarketStatus.SETTLED, price=10_000)
+    settled = {"qty": MarketStatus.SETTLED, "price": 10_000, "flags": TapeFlag.VOID}
+    status = events.Status(ts=1, recv=1, market="FIRST", **settled)
     assert (status.status, status.payout) == (MarketStatus.SETTLED, 10_000)
     grid = events.Grid(ts=1, recv=1, market="FIRST", price=100, ahead=10, qty=1000)
     assert (grid.step, grid.edge_step, grid.edge_width) == (100, 10, 1000)

@@ -108,7 +108,7 @@ def test_damage_is_named(saved):
     with pytest.raises(JournalError, match=rf"{path}: damaged between bytes {second} and \d+: the "
                        "checksum of rows 128 to 255 is wrong"):
         journals.load(path)
-    path.write_bytes(data[: second + 8 + 5 * 112 + 3])
+    path.write_bytes(data[: second + 8 + 5 * JOURNAL_DTYPE.itemsize + 3])
     with pytest.raises(JournalError, match=r"within row 133 \(of rows 128 to 255\)"):
         journals.load(path)
     path.write_bytes(data[: data.index(b"DONE")])
@@ -133,8 +133,10 @@ def test_a_block_that_is_gone_is_missed(saved):
 def test_newer_versions_are_refused_by_name(saved, offset, name):
     """A journal of a later release is not called damaged, though its layout may be another."""
     data, path = saved
-    path.write_bytes(data[:offset] + struct.pack("<H", 2) + data[offset + 2 :])
-    with pytest.raises(JournalError, match=f"{name} 2 is newer than this release, which knows 1"):
+    [known] = struct.unpack_from("<H", data, offset)
+    path.write_bytes(data[:offset] + struct.pack("<H", known + 1) + data[offset + 2 :])
+    expected = f"{name} {known + 1} is newer than this release, which knows {known}"
+    with pytest.raises(JournalError, match=expected):
         journals.load(path)
 
 

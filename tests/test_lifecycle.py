@@ -195,9 +195,10 @@ def step(kind, left, filled):
 
 def test_journals_of_random_workloads_obey_the_table():
     """What the reference writes for random commands is a journal without a fault, in which every
-    state is some order's last one; its own count of what is open agrees."""
+    state is some order's last one, some in flight at the end; its own count of what is open
+    agrees."""
     last = set()
-    for seed in range(20):
+    for seed in range(40):
         workload = make(seed, events=500, commands=100)
         reference = workload.reference()
         drive(reference, workload)
@@ -205,7 +206,7 @@ def test_journals_of_random_workloads_obey_the_table():
         last |= set(states.values())
         open_orders = {key for key, state in states.items() if state.is_open}
         assert open_orders == open_in(reference), f"seed {seed}"
-    assert last == set(OrderState) - {OrderState.SUBMITTED}
+    assert last == set(OrderState)
 
 
 def open_in(reference):

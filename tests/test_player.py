@@ -11,6 +11,7 @@ from workloads import TapeBuilder
 
 from foldbook.adapters import synthetic
 from foldbook.engine import (
+    NO_FEES,
     Backtest,
     CapacityError,
     Market,
@@ -113,7 +114,7 @@ def test_hooks_are_called_in_the_order_of_events() -> None:
     """Tape events of a burst and what they caused in order, then the book; timers between; orders
     sent in one hook are answered before the next event. Rows of other kinds call nothing."""
     acts = Acts()
-    result = Backtest(scene(), acts).run()
+    result = Backtest(scene(), acts, fees=NO_FEES).run()
     assert told(acts.calls) == [
         ("on_start", 0), ("on_order Rejected", 0),
         ("on_book", 0), ("on_order Accepted", 0),

@@ -32,8 +32,12 @@ from foldbook.engine.units import MILLISECOND
 # PositionTracker again, from section 5 of docs/semantics.md.
 
 MARKETS = 2
-CASH, RESERVED, FEES, REALISED = range(4)
-"""Account words; then per market position, cost, realised, fees, reserved."""
+CASH, RESERVED, FEES, REALISED, COSTS, ACCOUNT = range(6)
+"""Account words, and how many they are; behind them the words of each market."""
+POSITION, COST, GAIN, PAID, HELD = range(5)
+ENDED, ENDED_COST, PAYOUT, PAYOUT_FEE, MARKET = range(5, 10)
+"""A market's words: its position, cost, realised profit, fees and reserved collateral; then what
+its first settlement ended and that had cost, and what its settlements paid and charged."""
 _FILL, _SETTLED = int(JournalKind.FILL), int(JournalKind.SETTLED)
 
 
@@ -41,22 +45,28 @@ def track_positions(words: np.ndarray, rows: np.ndarray, i: int) -> None:
     """Fold one journal row as section 5 says."""
     row = rows[i]
     fee = row["fee"]
-    words[0] += row["cash"] - fee
-    words[1] += row["reserved"]
-    words[2] += fee
+    words[CASH] += row["cash"] - fee
+    words[RESERVED] += row["reserved"]
+    words[FEES] += fee
     if row["market"] < 0:
         return
-    at = 4 + 5 * row["market"]
-    words[at + 4] += row["reserved"]
+    at = ACCOUNT + MARKET * row["market"]
+    words[at + HELD] += row["reserved"]
+    words[at + PAID] += fee
+    cost = words[at + COST]
+    gain = np.int64(0)
     if row["kind"] == _SETTLED:
-        gain = row["cash"] - words[at + 1]
-        words[at] = 0
-        words[at + 1] = 0
-        words[at + 2] += gain
-        words[3] += gain
+        gain = row["cash"] - cost
+        words[at + PAYOUT] += row["cash"]
+        words[at + PAYOUT_FEE] += fee
+        if words[at + ENDED] == 0:
+            words[at + ENDED] = words[at + POSITION]
+            words[at + ENDED_COST] = cost
+            words[at + POSITION] = 0
+            words[at + COST] = 0
     elif row["kind"] == _FILL:
         qty = row["qty"]
-        position = words[at]
+        position = words[at + POSITION]
         leg = np.int64(row["price"])
         direction = 1
         if row["side"] == 1:
@@ -65,14 +75,14 @@ def track_positions(words: np.ndarray, rows: np.ndarray, i: int) -> None:
         held = max(0, -direction * position)
         closing = min(qty, held)
         if closing > 0:
-            basis = words[at + 1] * closing // held
+            basis = cost * closing // held
             gain = (10_000 - leg) * closing - basis
-            words[at + 1] -= basis
-            words[at + 2] += gain
-            words[3] += gain
-        words[at + 1] += leg * (qty - closing)
-        words[at] = position + direction * qty
-        words[at + 3] += fee
+            words[at + COST] -= basis
+        words[at + COST] += leg * (qty - closing)
+        words[at + POSITION] = position + direction * qty
+    words[at + GAIN] += gain
+    words[REALISED] += gain
+    words[COSTS] += words[at + COST] - cost
 
 
 def count_tape(words: np.ndarray, rows: np.ndarray, i: int) -> None:
@@ -93,7 +103,7 @@ def note_order(words: np.ndarray, rows: np.ndarray, i: int) -> None:
 
 def tracker() -> CompiledProjection:
     """Return the user's PositionTracker."""
-    return CompiledProjection("positions", 4 + 5 * MARKETS, on_journal=track_positions)
+    return CompiledProjection("positions", ACCOUNT + MARKET * MARKETS, on_journal=track_positions)
 
 
 def counter() -> CompiledProjection:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from processes import interpreted
 from reference.queues import rebuild
-from workloads import START_TS, TapeBuilder, make
+from tapes import START_TS, TapeBuilder
+from workloads import make
 
 from foldbook.adapters import synthetic
 from foldbook.engine import queues

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from compiled_run import CompiledRun
-from workloads import Workload, drive, make
+from compiled_run import CompiledRun, config_of
+from workloads import drive, make
 
-from foldbook.engine import Config, Models, Result
-from foldbook.engine.kernels import layout, loop
-
-
-def config_of(workload: Workload) -> Config:
-    """Return the configuration that a workload is run with."""
-    return Config(cash=workload.cash, seed=workload.seed, models=Models(workload.fees),
-                  mark=workload.mark)
+from foldbook.engine.kernels import layout
 
 
 @pytest.mark.slow
@@ -24,10 +17,7 @@ def test_random_workloads_are_rebuilt(seeds) -> None:
         workload = make(seed)
         run = CompiledRun(workload)
         drive(run, workload)
-        journal = run.bus.journal()
-        header = config_of(workload).header() | {"events": len(workload.rows)}
-        result = Result.from_journal(run.bus.session, journal.rows, journal.places, header)
-        rebuilt = result.simulation.bus
+        rebuilt = run.result(workload).simulation.bus
         assert rebuilt.state_bytes() == run.bus.state_bytes(), f"seed {seed}"
 
 
@@ -43,10 +33,7 @@ def test_a_workload_is_rebuilt_at_any_moment(seed) -> None:
             return
         journal, bus = run.bus.journal(), run.bus
         rebuilt = config_of(workload).simulation(bus.session).bus
-        loop.rebuild(
-            rebuilt.state, bus.session.tape.rows, journal.rows[1:], journal.places[1:],
-            bus.memory[layout.CURSOR],
-        )  # fmt: skip
+        rebuilt.rebuild(journal.rows[1:], journal.places[1:], bus.memory[layout.CURSOR])
         differs = np.flatnonzero(rebuilt.state != bus.state)
         differs = differs[(differs >= layout.DRIVER_WORDS) & (differs != layout.NOW)]
         assert not len(differs), f"seed {seed}, command {number}: words {differs}"

@@ -113,7 +113,7 @@ def book(
 
 
 def measured(figures: list[dict[str, Any]], as_json: bool) -> tuple[Any, ...]:
-    """Show the figures of benchmarks."""
+    """Show the figures of benchmarks, and below them the tables that some of them answer with."""
     rows = [
         (each["name"], f"{each['work']:,} {each['unit']}", f"{each['min_seconds']:.4f}",
          f"{each['median_seconds']:.4f}", f"{each['cold_seconds']:.4f}",
@@ -121,15 +121,12 @@ def measured(figures: list[dict[str, Any]], as_json: bool) -> tuple[Any, ...]:
         for each in figures
     ]
     heads = ("benchmark", "work", "least s", "median s", "cold s", "rate")
-    found = [part for each in figures for part in each.get("figures", ())]
-    more = [table([[_short(value) for value in row.values()] for row in part["rows"]],
-                  *part["rows"][0], title=part["title"])
-            for part in found]
-    return {"benchmarks": figures}, as_json, table(rows, *heads), *more
-
-
-def _short(value: Any) -> Any:
-    return f"{value:.4f}" if isinstance(value, float) else value
+    tables = [
+        table((row.values() for row in told), *told[0], title=f"{each['name']}: {title}")
+        for each in figures
+        for title, told in each["tables"].items()
+    ]
+    return {"benchmarks": figures}, as_json, table(rows, *heads), *tables
 
 
 def when(ts: int | None) -> str:

@@ -1,5 +1,1 @@
-"""How true the queue models are to queues that are known (docs/fidelity.md)."""
-
-from . import bitstamp, gold
-
-__all__ = ["bitstamp", "gold"]
+"""Fidelity: what the models of the engine say, scored against what real recordings show."""

@@ -129,7 +129,7 @@ def fidelity_bitstamp(size: int) -> Case:
                                  [queue_models.measure(rounded, opening)]),
         ]
 
-    return Case(run, len(events), "events", check, report=queue_models.tables)
+    return Case(run, len(events), "events", check, tables=queue_models.tables)
 
 
 def check(found: list[Scores]) -> None:

@@ -121,7 +121,7 @@ def fidelity_gold(size: int) -> Case:
         parts = [queue_models.measure(*inferred(rows)) for rows in tapes]
         return [queue_models.summary(name, parts)]
 
-    return Case(run, sum(len(rows) for rows in tapes), "rows", check, report=queue_models.tables)
+    return Case(run, sum(len(rows) for rows in tapes), "rows", check, tables=queue_models.tables)
 
 
 def check(found: list[Scores]) -> None:

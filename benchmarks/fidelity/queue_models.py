@@ -493,15 +493,17 @@ def _scored(
     )  # fmt: skip
 
 
-def tables(found: Sequence[Scores]) -> list[dict[str, Any]]:
-    """Return what JSON can hold: for each data set a title, its numbers, and rows by model."""
-    return [
-        {
-            "title": f"{each.data}: {each.orders:,} orders, {each.fills:,} filled, "
-            f"{each.samples:,} decreases; several orders fit {each.ambiguous:.1%}, "
-            f"none {each.missing:.1%}",
-            **attrs.asdict(each, filter=lambda field, _: field.name != "models"),
-            "rows": [attrs.asdict(score) for score in each.models],
-        }
+def tables(found: Sequence[Scores]) -> dict[str, list[dict[str, Any]]]:
+    """Return what JSON can hold: for each data set, by a title with its numbers, rows by model."""
+    return {
+        f"{each.data}: {each.orders:,} orders, {each.fills:,} filled, {each.samples:,} decreases; "
+        f"several orders fit {each.ambiguous:.1%}, none {each.missing:.1%}": [
+            {name: _short(value) for name, value in attrs.asdict(score).items()}
+            for score in each.models
+        ]
         for each in found
-    ]
+    }
+
+
+def _short(value: Any) -> Any:
+    return round(value, 4) if isinstance(value, float) else value

@@ -1,6 +1,14 @@
 """The transitions: compiled functions over one block of int64 words and arrays of event rows.
 
-Everything that changes the state of a run lives here. `layout` names the words; `book`, `orders`,
-`positions` and `reward` each fold events into their own part; `matching` decides what the venue
-would do and publishes it as journal rows; `loop` is the bus, which puts all of it in order.
+Everything that changes the state of a run lives here. Read in this order:
+
+- `layout` names the words; `arithmetic` and `fees` compute with them;
+- `book`, `orders` (with `queue_models` and `client_ids`), `positions`, `flights`, `groups`, `risk`
+  and `reward` each fold events into their own words, and `journal` hands every row to all of them;
+- `refusals` says what the venue would refuse, `matching` what it does with orders, `commands` how a
+  request is sent and carried out, after a delay of `delays`;
+- `loop` is the bus, which puts all of it in order; `verbs` and `programs` let a user's compiled
+  code into it.
+
+`check` and `queues` work on a tape once, before any run.
 """

@@ -10,7 +10,7 @@ from ..compiled import entry, inner
 from ..schema import NO_MARKET, CauseKind, JournalKind, OrderFlag, Reason
 from . import delays
 from .book import base_of, rank_of, visible_at
-from .flights import next_arrival
+from .flights import next_arrival, take_off
 from .journal import describe, draft, publish
 from .layout import (
     AHEAD,
@@ -39,6 +39,7 @@ from .layout import (
     REQUEST_ROW,
     SEED,
     SIDE,
+    SIGHT,
     TOTAL,
 )
 from .matching import check_groups, end_order, expire_first, reserved_change, restore_first, walk
@@ -76,10 +77,9 @@ def submit(run, command):
     """Submit an order; return its number within the market."""
     number = run.state[base_of(run.state, command.market) + NUMBERS] + 1
     row = _draft_new(run, command, number, _SUBMITTED, _reason_of(command))
-    if _sends(run, row, delays.ORDER):
-        _carry_out_submit(run, command, number, publish(run))
-    else:
-        publish(run)
+    is_there, cause = _send(run, row, delays.ORDER)
+    if is_there:
+        _carry_out_submit(run, command, number, cause)
     return number
 
 
@@ -90,10 +90,9 @@ def amend(run, command):
     row["price"] = command.price
     row["qty"] = command.qty
     row["expires"] = command.expires
-    if _sends(run, row, delays.AMEND):
-        _carry_out_amend(run, command, publish(run))
-    else:
-        publish(run)
+    is_there, cause = _send(run, row, delays.AMEND)
+    if is_there:
+        _carry_out_amend(run, command, cause)
     return command.order
 
 
@@ -103,10 +102,9 @@ def decrease(run, command):
     row = _draft_request(run, command, _DECREASE_REQUESTED, _reason_of(command))
     row["qty"] = command.qty
     row["flags"] = row["flags"] | (command.flags & _REDUCE_TO)
-    if _sends(run, row, delays.AMEND):
-        _carry_out_decrease(run, command, publish(run))
-    else:
-        publish(run)
+    is_there, cause = _send(run, row, delays.AMEND)
+    if is_there:
+        _carry_out_decrease(run, command, cause)
     return command.order
 
 
@@ -114,10 +112,9 @@ def decrease(run, command):
 def cancel(run, command):
     """Cancel an order; return its number."""
     row = _draft_request(run, command, _CANCEL_REQUESTED, _reason_of(command))
-    if _sends(run, row, delays.CANCEL):
-        _carry_out_cancel(run, command, publish(run))
-    else:
-        publish(run)
+    is_there, cause = _send(run, row, delays.CANCEL)
+    if is_there:
+        _carry_out_cancel(run, command, cause)
     return command.order
 
 
@@ -144,8 +141,11 @@ def _reason_of(command):
 
 
 @inner
-def _sends(run, row, which):
-    """Note in a drafted request when it arrives; return whether that is at once."""
+def _send(run, row, which):
+    """Publish a drafted request with its arrival; return whether that is now, and it as a cause.
+
+    The agent knows at once what it has sent, and sees it in flight until it knows the answer.
+    """
     state = run.state
     number = state[JOURNAL_COUNT]
     if state[BATCH] == BATCH_BEGUN:
@@ -154,7 +154,10 @@ def _sends(run, row, which):
         number = state[BATCH] - 1
     lag = delays.delay(run.tables, state[SEED], which, number, state[NOW])
     row["arrives"] = state[ARRIVES] if state[ARRIVES] > 0 else state[NOW] + lag
-    return row["arrives"] <= state[NOW]
+    cause = publish(run)
+    if run.seen[SIGHT] != 0:
+        take_off(run.seen, row)
+    return row["arrives"] <= state[NOW], cause
 
 
 @entry

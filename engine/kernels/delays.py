@@ -10,10 +10,11 @@ import numpy as np
 
 from ..compiled import inner
 from ..schema import JournalKind
+from ..units import PPM
 from .layout import SEED
 
-ORDER, AMEND, CANCEL, RESPONSE = range(4)
-"""Which delay, in the order of `delivery.delays_table`."""
+ORDER, AMEND, CANCEL, RESPONSE, DEPTH = range(5)
+"""What is drawn for: delays, as in `delivery.delays_table`, and whether depth is there."""
 _EMPIRICAL, _RECORDED = 1, 2
 _MODULUS = (1 << 31) - 1
 
@@ -66,6 +67,25 @@ def delay(tables, seed, which, number, now):
                 high = middle
         return tables[first + rows + low]
     return tables[first]
+
+
+@inner
+def is_available(tables, offset, seed, number, terms):
+    """Return whether an order that comes for displayed depth finds it (section 12).
+
+    offset: where `availability.words` stand in the tables. number: of the journal row that accepted
+    the order; terms: (order over depth in ppm, age of the book in ns, latency in ns).
+    """
+    at = offset + 3
+    place = 0
+    for axis in range(3):
+        edges = tables[offset + axis]
+        above = 0
+        while above < edges and tables[at + above] <= terms[axis]:
+            above += 1
+        place = place * (edges + 1) + above
+        at += edges
+    return draw(seed, number, DEPTH + 1) % PPM < tables[at + place]
 
 
 @inner

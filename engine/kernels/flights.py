@@ -6,7 +6,7 @@ They stand in the order of sending, so that of several which arrive at once the 
 from __future__ import annotations
 
 from ..compiled import inner
-from ..schema import NO_TIME
+from ..schema import NO_TIME, JournalKind
 from .layout import (
     ARRIVAL,
     DUE_ARRIVAL,
@@ -27,10 +27,14 @@ from .layout import (
     REQUEST_ROW,
 )
 
+_SUBMITTED = int(JournalKind.SUBMITTED)
+
 
 @inner
 def take_off(state, row):
-    """Fold a request that will arrive later."""
+    """Fold a request that will arrive, or be answered, later; the agent knows its own at once."""
+    if _find(state, row["market"], row["row"]) > 0:
+        return
     at = state[FLIGHTS] + FLIGHT_WORDS * state[FLIGHT_COUNT]
     state[FLIGHT_COUNT] += 1
     state[at + ARRIVAL] = row["arrives"]
@@ -50,15 +54,25 @@ def take_off(state, row):
 
 
 @inner
+def _find(state, market, request_row):
+    """Return the offset of a request in flight; 0 if it is not."""
+    at = state[FLIGHTS]
+    end = at + FLIGHT_WORDS * state[FLIGHT_COUNT]
+    while at < end:
+        if state[at + REQUEST_ROW] == request_row and state[at + OF_MARKET] == market:
+            return at
+        at += FLIGHT_WORDS
+    return 0
+
+
+@inner
 def land(state, market, request_row):
     """Fold the answer to a request: if it was in flight, it is no more."""
+    at = _find(state, market, request_row)
+    if at == 0:
+        return
     first = state[FLIGHTS]
     end = first + FLIGHT_WORDS * state[FLIGHT_COUNT]
-    at = first
-    while at < end and (state[at + REQUEST_ROW] != request_row or state[at + OF_MARKET] != market):
-        at += FLIGHT_WORDS
-    if at >= end:
-        return
     for word in range(at, end - FLIGHT_WORDS):
         state[word] = state[word + FLIGHT_WORDS]
     for word in range(end - FLIGHT_WORDS, end):
@@ -77,3 +91,17 @@ def next_arrival(state):
     while state[at + ARRIVAL] != state[DUE_ARRIVAL]:
         at += FLIGHT_WORDS
     return at
+
+
+@inner
+def next_submitted(state, market, side, at):
+    """Return the offset of the next new order in flight behind offset `at` (0: the first) of a side
+    of a market; 0 if there is none."""
+    end = state[FLIGHTS] + FLIGHT_WORDS * state[FLIGHT_COUNT]
+    at = state[FLIGHTS] if at == 0 else at + FLIGHT_WORDS
+    while at < end:
+        is_new = state[at + REQUEST] == _SUBMITTED
+        if is_new and state[at + OF_MARKET] == market and state[at + OF_SIDE] == side:
+            return at
+        at += FLIGHT_WORDS
+    return 0

@@ -35,6 +35,7 @@ from .layout import (
     REQUESTS,
     SEEN,
     SIDE,
+    SIGHT,
     TIF,
     TOTAL,
 )
@@ -45,6 +46,7 @@ from .risk import apply_tokens
 _FILL = int(JournalKind.FILL)
 _CANCELED = int(JournalKind.CANCELED)
 _RESTORED = int(JournalKind.RESTORED)
+_MISSED = int(JournalKind.MISSED)
 _KILL_SET = int(JournalKind.KILL_SET)
 _CASH_MOVED = int(JournalKind.CASH_MOVED)
 _TAKES_DEPTH = int(OrderFlag.TAKES_DEPTH)
@@ -138,6 +140,12 @@ def publish(run):
 
 
 @inner
+def is_request(kind):
+    """Whether rows of a kind are commands that were sent."""
+    return (_REQUESTS >> kind) & 1 == 1
+
+
+@inner
 def begins(row):
     """Whether nothing that was still going on can have written a row: what came before is over."""
     kind = np.int64(row["kind"])
@@ -168,6 +176,8 @@ def apply_journal(state, row):
         state[base + JOURNAL_ROWS] += 1
         if kind == _RESTORED:
             give_back(state, base)
+        elif kind == _MISSED:
+            take(state, base, 1 - row["side"], row["qty"], row["ts"])
         elif kind <= _FILL:
             if kind == _FILL and row["flags"] & _TAKES_DEPTH:
                 take(state, base, 1 - row["side"], row["qty"], row["ts"])
@@ -176,16 +186,16 @@ def apply_journal(state, row):
                 apply_grouped_fill(state, row)
         _apply_command(state, base, kind, row)
     apply_position(state, row)
-    if row["cash"] != 0 or kind == _FILL:
+    if row["cash"] != 0 or kind == _FILL or kind == _MISSED:
         state[DIRTY] = 1
 
 
 @inner
 def _apply_command(state, base, kind, row):
     """Fold what a row means for the commands on their way and for the rate limit."""
-    if (_REQUESTS >> kind) & 1:
+    if is_request(kind):
         state[base + REQUESTS] += 1
-        if row["arrives"] > row["ts"]:
+        if state[SIGHT] != 0 or row["arrives"] > row["ts"]:
             take_off(state, row)
     elif _is_answer(kind, row["reason"]):
         state[base + ANSWERS] += 1

@@ -55,6 +55,8 @@ class Run(NamedTuple):
     DRIVER_WORDS,
 ) = range(11)
 
+FLIGHTS_BESIDE = 128
+"""Commands that may be on their way beside two for each order."""
 BATCH_BEGUN = -1
 """BATCH before the first request."""
 (
@@ -77,6 +79,7 @@ BATCH_BEGUN = -1
     DUE_EXPIRY,  # of any open order
     DUE_ARRIVAL,  # of any command in flight
     DUE_RESTORE,  # of what own fills took in any market
+    SIGHT,  # 1 in a seen state that is not the venue's
     KNOWN,  # of a seen state: when the agent knew of the last journal row
     JOINED_AT,  # index of the tape row that is the decrease of the trade before it
     CAUSE_KIND,  # what a compiled strategy is reacting to; zero between decisions
@@ -93,6 +96,8 @@ BATCH_BEGUN = -1
     QUEUE_MODEL,
     QUEUE_EXPONENT,
     RESTORED_AFTER,  # ns; 0 never
+    AVAILABILITY,  # offset in `tables` of the probabilities that depth is there; 0 always
+    ROUND_TRIP,  # ns: what an order and its answer typically take
     SEED,  # of the delays that are drawn
     MARK_MODE,
     DIRTY,  # 1: the value of the market at hand may have changed
@@ -107,7 +112,7 @@ BATCH_BEGUN = -1
     CLIENT_COUNT,
     USER_WORDS,  # offset of the user's words
     HEADER_END,
-) = range(DRIVER_WORDS, DRIVER_WORDS + 38)
+) = range(DRIVER_WORDS, DRIVER_WORDS + 41)
 
 # Risk: own limits and what they look at.
 (
@@ -161,6 +166,7 @@ ACCOUNT_WORDS = ACCOUNT_END - CASH
     HEAD_SELL,
     FREE,  # slot of the first free order slot; 0 none
     ROWS,  # tape rows of this market so far
+    LAST_AT,  # ts of the last of them
     TRADES,  # trade rows of this market so far
     PENDING,  # see PENDING_*: what the end of the burst must look at
     MID2,  # the mark: twice the mid
@@ -184,7 +190,7 @@ ACCOUNT_WORDS = ACCOUNT_END - CASH
     PEER,  # the next market of its event; 0 none
     PAID,  # payout of one YES contract once settled; 0 before, and if void
     MARKET_WORDS,
-) = range(36)
+) = range(37)
 
 PENDING_CROSS, PENDING_SNAPSHOT = 1, 2
 
@@ -278,8 +284,8 @@ def new_state(
         bases.append(offset)
         offset += market_words(market, capacities.orders)
     flights = 0
-    if models.latency.delays_commands:
-        flights = 2 * capacities.orders * len(markets) + 16
+    if models.latency.delays_commands or models.latency.delays_sight:
+        flights = 2 * capacities.orders * len(markets) + FLIGHTS_BESIDE
     client_slots = 1 << (2 * capacities.client_ids - 1).bit_length() if capacities.client_ids else 0
     regions = {
         FLIGHTS: flights * FLIGHT_WORDS,
@@ -347,6 +353,7 @@ def _set_models(state: np.ndarray, models: Models) -> None:
     state[QUEUE_EXPONENT] = models.queue.exponent
     state[RESTORED_AFTER] = models.restored_after
     state[SEED] = models.seed
+    state[ROUND_TRIP] = models.latency.round_trip
     state[MAX_ORDER_QTY] = risk.max_order_qty
     state[MAX_OPEN_ORDERS] = risk.max_open_orders
     state[MAX_POSITION] = risk.max_position

@@ -37,7 +37,8 @@ from .book import (
 from .book import fold_rare as fold_book
 from .commands import next_due
 from .delays import known_at
-from .journal import apply_journal, begins, draft, publish
+from .flights import take_off
+from .journal import apply_journal, begins, draft, is_request, publish
 from .layout import (
     BEST_BUY,
     BEST_SELL,
@@ -49,6 +50,7 @@ from .layout import (
     JOURNAL_BASE,
     JOURNAL_COUNT,
     KNOWN,
+    LAST_AT,
     LEVEL_WORDS,
     MARK_MODE,
     MIDWAY,
@@ -100,6 +102,7 @@ _CAUSE_TAPE = int(CauseKind.TAPE)
 _MARKET_CLOSED = int(Reason.MARKET_CLOSED)
 _BY_PAUSE = int(Reason.PAUSED)
 _REACTIVATED = int(Reason.REACTIVATED)
+_BY_GROUP = int(Reason.GROUP_TRIGGERED)
 _CANCEL_ON_PAUSE = int(OrderFlag.CANCEL_ON_PAUSE)
 _CLOSE = int(Mark.CLOSE)
 _JOURNAL_BIT = 1 << 16
@@ -192,7 +195,7 @@ def fold_quiet(state, tape, i, stop, limit):
     if i > first:
         state[base + ROWS] += i - first
         state[CURSOR] = i
-        state[NOW] = tape[i - 1]["ts"]
+        state[NOW] = state[base + LAST_AT] = tape[i - 1]["ts"]
     return i
 
 
@@ -333,6 +336,7 @@ def play_tape(run, tape, limit, stop, slack, model):
         state[NOW] = ts
         base = base_of(state, market)
         state[base + ROWS] += 1
+        state[base + LAST_AT] = ts
         i += 1
         state[CURSOR] = i
         rare = kind != _INCREASE and kind != _DECREASE
@@ -406,7 +410,7 @@ def _rebuild(run, tape, rows, places, stop, model):
             if kind == _CASH_MOVED:
                 state[PEAK] = max(state[PEAK], portfolio_value(state))
                 state[DIRTY] = 0
-            elif row["market"] != NO_MARKET:
+            elif row["market"] != NO_MARKET and row["reason"] != _BY_GROUP:
                 last = np.int64(row["market"])
         midway = 0 < i < len(tape) and _same_burst(tape, i)
         if not midway and i > 0 and (state[DIRTY] != 0 or deep):
@@ -433,6 +437,7 @@ def _fold_row(state, tape, i, model):
     base = base_of(state, np.int64(row["market"]))
     state[NOW] = max(state[NOW], row["ts"])
     state[base + ROWS] += 1
+    state[base + LAST_AT] = row["ts"]
     state[CURSOR] = i + 1
     if kind == _INCREASE or kind == _DECREASE:
         fold_level(state, base, row, model)
@@ -458,18 +463,43 @@ def follow_with(run, tape, delivered, limit, model):
 @inner
 def follow_to(run, tape, delivered, limit, model):
     """See `follow`."""
-    seen = run.seen
     while True:
         known = next_known(run)
         _follow_tape(run, tape, _delivered_by(run, delivered, min(limit, known)), model)
         if known > limit:
             return
-        row = run.rows[seen[JOURNAL_COUNT] - run.state[JOURNAL_BASE]]
-        apply_journal(seen, row)
-        seen[KNOWN] = known
-        if row["market"] != NO_MARKET:
-            market = np.int64(row["market"])
-            revalue(seen, run.tables, base_of(seen, market), market)
+        _learn(run, known)
+
+
+@inner
+def _learn(run, known):
+    """Fold the next journal row into the seen state."""
+    seen = run.seen
+    row = run.rows[seen[JOURNAL_COUNT] - run.state[JOURNAL_BASE]]
+    apply_journal(seen, row)
+    seen[KNOWN] = known
+    if row["market"] != NO_MARKET:
+        market = np.int64(row["market"])
+        revalue(seen, run.tables, base_of(seen, market), market)
+
+
+@inner
+def learn_answers(run):
+    """Fold into the seen state what the agent knows of its own orders by now."""
+    while True:
+        known = next_known(run)
+        if known > run.state[NOW]:
+            return
+        _learn(run, known)
+
+
+@entry
+def see_own_requests(run):
+    """Show the agent the requests of a finished journal that it does not know the answers to."""
+    for number in range(run.seen[JOURNAL_COUNT], run.state[JOURNAL_COUNT]):
+        row = run.rows[number - run.state[JOURNAL_BASE]]
+        if is_request(np.int64(row["kind"])):
+            take_off(run.seen, row)
 
 
 @entry
@@ -481,6 +511,15 @@ def next_known(run):
         return NO_TIME
     row = run.rows[number - run.state[JOURNAL_BASE]]
     return known_at(run, row, number, run.seen[KNOWN])
+
+
+@entry
+def known_times(run, rows, first, before, times):
+    """Write into `times` when the agent knows of journal rows from number `first` on, if it knew of
+    the one before them at `before`."""
+    for i in range(len(rows)):
+        before = known_at(run, rows[i], first + i, before)
+        times[i] = before
 
 
 @inner
@@ -500,10 +539,11 @@ def _delivered_by(run, delivered, limit):
 @inner
 def _follow_tape(run, tape, stop, model):
     seen = run.seen
+    deep = 1 if seen[MARK_MODE] == _CLOSE else 0
     i = seen[CURSOR]
     midway = False
     while i < stop:
-        if not midway:
+        if not midway and deep == 0:
             i = fold_quiet(seen, tape, i, stop, NO_TIME)
             if i == stop:
                 return
@@ -512,6 +552,6 @@ def _follow_tape(run, tape, stop, model):
         _fold_row(seen, tape, i, model)
         i += 1
         midway = i < stop and _same_burst(tape, i)
-        if not midway and seen[base + PENDING] | seen[DIRTY] != 0:
+        if not midway and (seen[base + PENDING] | seen[DIRTY] | deep) != 0:
             _end_snapshot(seen, base)
             revalue(seen, run.tables, base, market)

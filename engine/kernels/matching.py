@@ -19,14 +19,17 @@ from ..schema import (
     Reason,
     TimeInForce,
 )
-from ..units import CASH_ONE, PRICE_ONE
+from ..units import CASH_ONE, PPM, PRICE_ONE
+from .arithmetic import muldiv
 from .book import base_of, price_of, visible_at, visible_best
 from .collateral import returned_change
+from .delays import is_available
 from .fees import net_fee
 from .groups import group_at, matched_in_window
 from .journal import describe, draft, publish
 from .layout import (
     AHEAD,
+    AVAILABILITY,
     BEST_BUY,
     CARRY,
     CASH,
@@ -40,6 +43,8 @@ from .layout import (
     GROUPS_SET,
     GUESSED,
     HEAD_BUY,
+    JOURNAL_COUNT,
+    LAST_AT,
     LAST_MARKET,
     LAST_ROW,
     LEFT,
@@ -53,7 +58,9 @@ from .layout import (
     RANK,
     RESERVED,
     RESTORE_AT,
+    ROUND_TRIP,
     ROWS,
+    SEED,
     SETTLED_CASH,
     SETTLED_COST,
     SETTLED_FEE,
@@ -85,6 +92,7 @@ _EXPIRED = int(JournalKind.EXPIRED)
 _FILL = int(JournalKind.FILL)
 _SETTLED = int(JournalKind.SETTLED)
 _RESTORED = int(JournalKind.RESTORED)
+_MISSED = int(JournalKind.MISSED)
 _GROUP_TRIGGERED = int(JournalKind.GROUP_TRIGGERED)
 _COLLATERAL_RETURNED = int(JournalKind.COLLATERAL_RETURNED)
 _NONE = int(Reason.NONE)
@@ -193,6 +201,8 @@ def walk(run, market, slot, cause):
     at = slot_at(state, base, slot)
     number = state[at + NUMBER]
     against = 1 - state[at + SIDE]
+    if state[AVAILABILITY] > 0:
+        _miss(run, market, slot, cause)
     least = state[base + TOP] - state[at + RANK]
     tif = state[at + TIF]
     here = 0
@@ -224,6 +234,33 @@ def walk(run, market, slot, cause):
         taken_here += part
     if tif != _GTC and state[at + NUMBER] == number:
         end_order(run, market, slot, _IMMEDIATE_OR_CANCEL, cause)
+
+
+@inner
+def _miss(run, market, slot, cause):
+    """Draw whether the depth that a marketable order comes for is still there; if not, take it from
+    the book: somebody else was faster."""
+    state = run.state
+    base = base_of(state, market)
+    at = slot_at(state, base, slot)
+    side = state[at + SIDE]
+    least = state[base + TOP] - state[at + RANK]
+    displayed = 0
+    best = visible_best(state, base, 1 - side, state[base + BEST_BUY + 1 - side])
+    while best > 0 and best >= least:
+        displayed += visible_at(state, base, 1 - side, best)
+        best = visible_best(state, base, 1 - side, best - 1)
+    if displayed == 0:
+        return
+    ratio = muldiv(state[at + LEFT], PPM, displayed, 0)
+    terms = (ratio, state[NOW] - state[base + LAST_AT], state[ROUND_TRIP])
+    number = state[JOURNAL_COUNT] - 1
+    if is_available(run.tables, state[AVAILABILITY], state[SEED], number, terms):
+        return
+    row = draft(run, market, _MISSED, cause)
+    describe(row, state, base, slot)
+    row["qty"] = displayed
+    publish(run)
 
 
 @inner

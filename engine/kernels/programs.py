@@ -24,6 +24,7 @@ from .layout import (
     ERROR_NONE,
     JOURNAL_BASE,
     JOURNAL_COUNT,
+    NOW,
     ROWS,
     USER_WORDS,
 )
@@ -133,6 +134,8 @@ def _play(run, tape, delivered, plan, words, decide, fold, model):
             limit = plan.start + state[DECISIONS] * plan.every
         elif plan.sees_late and not last and run.seen[CURSOR] < len(tape):
             limit = delivered[run.seen[CURSOR]]
+            if limit > plan.end:
+                limit = NO_TIME
         status = play_tape(run, tape, limit, _FOREVER, room, model)
         if plan.projects:
             _project(run, tape, fold)
@@ -140,7 +143,7 @@ def _play(run, tape, delivered, plan, words, decide, fold, model):
             return FULL
         first = run.seen[CURSOR]
         if plan.sees_late:
-            follow_to(run, tape, delivered, limit, model)
+            follow_to(run, tape, delivered, state[NOW], model)
         if last or (plan.every == 0 and limit == NO_TIME and status == REACHED):
             return REACHED
         if plan.every > 0 or not plan.sees_late or _changes_book(tape, first, run.seen[CURSOR]):

@@ -14,6 +14,7 @@ from .commands import amend as send_amend
 from .commands import cancel as send_cancel
 from .commands import decrease as send_decrease
 from .commands import submit as send_submit
+from .flights import next_submitted
 from .layout import (
     ANSWERS,
     BEST_BUY,
@@ -42,15 +43,20 @@ from .layout import (
     NOW,
     NUMBER,
     NUMBERS,
+    OF_ORDER,
+    OF_PRICE,
+    OF_QTY,
     ORDER_CAPACITY,
     POSITION,
     RANK,
     REQUESTS,
     RESERVED,
+    SIGHT,
     SLACK,
     STATUS,
     TRUSTED,
 )
+from .loop import learn_answers
 from .orders import slot_at
 from .positions import position_at
 from .refusals import Command
@@ -103,11 +109,19 @@ def _is_sendable(sim, market, order):
         state[ERROR] = ERROR_BUFFER
     elif order == 0 and state[base + HELD] == state[ORDER_CAPACITY]:
         state[ERROR] = ERROR_SLOTS
-    elif 0 < state[FLIGHT_CAPACITY] == state[FLIGHT_COUNT]:
+    elif 0 < state[FLIGHT_CAPACITY] == sim.seen[FLIGHT_COUNT]:
         state[ERROR] = ERROR_FLIGHTS
     elif order < 0 or order > state[base + NUMBERS]:
         state[ERROR] = ERROR_ORDER
     return state[ERROR] == ERROR_NONE
+
+
+@inner
+def _answered(sim, order):
+    """Show the agent the answers that are here at once; return the order."""
+    if sim.seen[SIGHT] != 0:
+        learn_answers(sim)
+    return order
 
 
 @inner
@@ -126,7 +140,8 @@ def submit_as(sim, market, side, terms):
     if not is_known or abs(price) > PRICE_MAX:
         sim.state[ERROR] = ERROR_TERMS
         return 0
-    return send_submit(sim, _command(sim, market, 0, (side, price, qty, tif, flags)))
+    command = _command(sim, market, 0, (side, price, qty, tif, flags))
+    return _answered(sim, send_submit(sim, command))
 
 
 @inner
@@ -137,7 +152,7 @@ def amend(sim, market, order, price, qty):
     if abs(price) > PRICE_MAX and price != KEEP:
         sim.state[ERROR] = ERROR_TERMS
         return 0
-    return send_amend(sim, _command(sim, market, order, (0, price, qty, _GTC, 0)))
+    return _answered(sim, send_amend(sim, _command(sim, market, order, (0, price, qty, _GTC, 0))))
 
 
 @inner
@@ -145,7 +160,7 @@ def cancel(sim, market, order):
     """Cancel an order by its number; return the number."""
     if order == 0 or not _is_sendable(sim, market, order):
         return 0
-    return send_cancel(sim, _command(sim, market, order, (0, 0, 0, _GTC, 0)))
+    return _answered(sim, send_cancel(sim, _command(sim, market, order, (0, 0, 0, _GTC, 0))))
 
 
 @inner
@@ -153,7 +168,7 @@ def decrease(sim, market, order, qty):
     """Take `qty` from an order by its number; return the number."""
     if order == 0 or not _is_sendable(sim, market, order):
         return 0
-    return send_decrease(sim, _command(sim, market, order, (0, 0, qty, _GTC, 0)))
+    return _answered(sim, send_decrease(sim, _command(sim, market, order, (0, 0, qty, _GTC, 0))))
 
 
 @inner
@@ -161,12 +176,13 @@ def decrease_to(sim, market, order, qty):
     """Take all but `qty` from an order by its number; return the number."""
     if order == 0 or not _is_sendable(sim, market, order):
         return 0
-    return send_decrease(sim, _command(sim, market, order, (0, 0, qty, _GTC, _REDUCE_TO)))
+    command = _command(sim, market, order, (0, 0, qty, _GTC, _REDUCE_TO))
+    return _answered(sim, send_decrease(sim, command))
 
 
 @inner
 def cancel_all(sim, market):
-    """Cancel every order of a market that is known to be open, bids first, best first."""
+    """Cancel every order of a market that is open or on its way: bids first, best first."""
     seen = sim.seen
     base = base_of(seen, market)
     for side in range(2):
@@ -176,6 +192,11 @@ def cancel_all(sim, market):
             slot = seen[at + NEXT]
             if cancel(sim, market, seen[at + NUMBER]) == 0:
                 return
+        flight = next_submitted(seen, market, side, 0)
+        while flight > 0:
+            if cancel(sim, market, seen[flight + OF_ORDER]) == 0:
+                return
+            flight = next_submitted(seen, market, side, flight)
 
 
 @small
@@ -242,29 +263,36 @@ def available(sim):
     return sim.seen[CASH] - sim.seen[RESERVED]
 
 
-@small
+@inner
 def best_order(sim, market, side):
-    """Return the number of the first own open order of a side; 0 if there is none."""
+    """Return the number of the first own order of a side; 0 if there is none.
+
+    Orders that are known to be open come first, then those on their way.
+    """
     state = sim.seen
     base = base_of(state, market)
     slot = state[base + HEAD_BUY + side]
-    return state[slot_at(state, base, slot) + NUMBER] if slot > 0 else 0
+    if slot > 0:
+        return state[slot_at(state, base, slot) + NUMBER]
+    at = next_submitted(state, market, side, 0)
+    return state[at + OF_ORDER] if at > 0 else 0
 
 
-@small
+@inner
 def best_order_price(sim, market, side):
-    """Return the price of the first own open order of a side; 0 if there is none."""
+    """Return the price of that order; 0 if there is none."""
     state = sim.seen
     base = base_of(state, market)
     slot = state[base + HEAD_BUY + side]
-    if slot == 0:
-        return 0
-    return price_of(state, base, side, state[slot_at(state, base, slot) + RANK])
+    if slot > 0:
+        return price_of(state, base, side, state[slot_at(state, base, slot) + RANK])
+    at = next_submitted(state, market, side, 0)
+    return state[at + OF_PRICE] if at > 0 else 0
 
 
 @inner
 def open_qty(sim, market, side):
-    """Return the open quantity of own orders of a side."""
+    """Return the open quantity of own orders of a side, those on their way included."""
     state = sim.seen
     base = base_of(state, market)
     total = 0
@@ -273,4 +301,8 @@ def open_qty(sim, market, side):
         at = slot_at(state, base, slot)
         total += state[at + LEFT]
         slot = state[at + NEXT]
+    at = next_submitted(state, market, side, 0)
+    while at > 0:
+        total += state[at + OF_QTY]
+        at = next_submitted(state, market, side, at)
     return total

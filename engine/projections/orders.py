@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..kernels.layout import (
@@ -9,18 +10,31 @@ from ..kernels.layout import (
     CLIENT,
     EXPIRES,
     FLAGS,
+    FLIGHT_COUNT,
+    FLIGHT_WORDS,
+    FLIGHTS,
     HEAD_BUY,
     LEFT,
     NEXT,
     NUMBER,
+    OF_CLIENT,
+    OF_EXPIRES,
+    OF_FLAGS,
+    OF_MARKET,
+    OF_ORDER,
+    OF_PRICE,
+    OF_QTY,
+    OF_SIDE,
+    OF_TIF,
     ORDER_WORDS,
     ORDERS,
     RANK,
+    REQUEST,
     TICK,
     TIF,
     TOTAL,
 )
-from ..schema import OrderFlag, Side, TimeInForce
+from ..schema import JournalKind, OrderFlag, Side, TimeInForce
 from ..units import PRICE_ONE
 from .markets import MarketsView
 
@@ -41,7 +55,10 @@ def market_and_number(id: int) -> tuple[int, int]:
 
 
 class Order(NamedTuple):
-    """An own open order, in YES terms. Units: price $0.0001, quantities 0.01 contract, time ns."""
+    """An own open order, in YES terms. Units: price $0.0001, quantities 0.01 contract, time ns.
+
+    ahead is -1 while the order is on its way: sent, and not known to be accepted or refused.
+    """
 
     id: int
     market: str
@@ -62,12 +79,13 @@ class Order(NamedTuple):
 
 
 class OrdersView(MarketsView):
-    """Own open orders of all markets."""
+    """Own orders of all markets that are open, or on their way and may be."""
 
     __slots__ = ()
 
     def open(self, market: str | int | None = None) -> list[Order]:
-        """Return open orders of one market or all: bids, then asks, each best first."""
+        """Return open orders of one market or all: bids, then asks, each best first, and behind
+        them those on their way, in the order of sending."""
         markets = range(len(self._bases)) if market is None else (self._index(market),)
         memory = self._memory
         orders: list[Order] = []
@@ -79,6 +97,8 @@ class OrdersView(MarketsView):
                     at = memory[self._bases[index] + ORDERS] + ORDER_WORDS * slot
                     orders.append(self._order(index, side, at))
                     slot = memory[at + NEXT]
+                if memory[FLIGHT_COUNT]:
+                    orders += self._on_their_way(index, side)
         return orders
 
     def count(self, market: str | int) -> int:
@@ -91,6 +111,30 @@ class OrdersView(MarketsView):
         if not 0 <= market < len(self._bases):
             return None
         return next((order for order in self.open(market) if order.id == id), None)
+
+    def _on_their_way(self, market: int, side: int) -> Iterator[Order]:
+        memory = self._memory
+        for flight in range(memory[FLIGHT_COUNT]):
+            at = memory[FLIGHTS] + FLIGHT_WORDS * flight
+            if (
+                memory[at + REQUEST] != JournalKind.SUBMITTED
+                or memory[at + OF_MARKET] != market
+                or memory[at + OF_SIDE] != side
+            ):
+                continue
+            yield Order(
+                order_id(market, memory[at + OF_ORDER]),
+                self._tickers[market],
+                _SIDES[side],
+                memory[at + OF_PRICE],
+                memory[at + OF_QTY],
+                memory[at + OF_QTY],
+                -1,
+                memory[at + OF_EXPIRES],
+                memory[at + OF_CLIENT],
+                _TIFS[memory[at + OF_TIF]],
+                OrderFlag(memory[at + OF_FLAGS]),
+            )
 
     def _order(self, market: int, side: int, at: int) -> Order:
         memory = self._memory

@@ -20,8 +20,9 @@ UNDELAYED = (
     JournalKind.CANCEL_REQUESTED,
     JournalKind.GROUP_SET,
     JournalKind.KILL_SET,
+    JournalKind.CASH_MOVED,
 )
-"""What the agent itself did, and so knows at once."""
+"""What the agent itself did, and so knows at once; it knows its starting cash too."""
 
 
 class Flight(NamedTuple):

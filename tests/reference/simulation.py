@@ -124,6 +124,7 @@ class ReferenceSimulation(Venue):
             cause = (CauseKind.TAPE, market.index, market.tape_rows)
             self.applied += 1
             market.tape_rows += 1
+            market.last_at = row.ts
             self._apply_row(market, row, cause, burst, follows)
         self._end_burst(market, burst, cause)
         self._step_done()

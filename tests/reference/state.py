@@ -90,6 +90,7 @@ class MarketState:
     trusted: bool = False
     has_traded: bool = False
     restore_at: int = NO_TIME
+    last_at: int = 0
     mid2: int = PRICE_ONE
     centre_step: int = 0
     edge_step: int = 0

@@ -14,11 +14,12 @@ from foldbook.engine.schema import (
     TapeFlag,
     TapeKind,
 )
-from foldbook.engine.specs import QueueModel
-from foldbook.engine.units import PRICE_ONE
+from foldbook.engine.specs import ALWAYS, QueueModel
+from foldbook.engine.units import PPM, PRICE_ONE
 
 from .account import Account
 from .book import matches, opposite
+from .latency import draw
 from .queue_models import advance
 from .state import ACTIVE, FROM_CLOCK, UNKNOWN_AHEAD, Burst, Cause, MarketState, Order, TapeRow
 
@@ -239,6 +240,7 @@ class Venue(Account):
 
     def _walk(self, market: MarketState, order: Order, cause: Cause) -> None:
         ladder = market.book[opposite(order.side)]
+        self._miss(market, order, cause)
         took: dict[int, int] = {}
         while order.left:
             best, shown = next(ladder.visible(), (ladder.nothing, 0))
@@ -263,6 +265,28 @@ class Venue(Account):
                 return
             ladder.take(best, qty)
             took[best] = took.get(best, 0) + qty
+
+    def _miss(self, market: MarketState, order: Order, cause: Cause) -> None:
+        """Let displayed depth be gone by chance (section 12)."""
+        table = self.models.availability
+        ladder = market.book[opposite(order.side)]
+        there = [(price, shown) for price, shown in ladder.visible()
+                 if matches(order.side, order.price, price)]  # fmt: skip
+        displayed = sum(shown for _, shown in there)
+        if not displayed or table == ALWAYS:
+            return
+        ratio = order.left * PPM // displayed
+        latency = self.models.latency
+        trips = [sorted(delay.values) for delay in (latency.order, latency.response)]
+        round_trip = sum(each[len(each) // 2] for each in trips)
+        chance = table.ppm(ratio, self.now - market.last_at, round_trip)
+        if draw(self.models.seed, len(self.journal) - 1, 5) % PPM < chance:
+            return
+        self._write_order(JournalKind.MISSED, market, order, cause, qty=displayed)
+        for price, shown in there:
+            ladder.take(price, shown)
+        if self.models.restored_after:
+            market.restore_at = self.now + self.models.restored_after
 
     def _meet(self, own: Order, best: int | None, took: dict[int, int]) -> bool:
         """Say whether a walk comes to `own` before it comes to the displayed `best`."""
