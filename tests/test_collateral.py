@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from drives import Command, Workload
+from compiled_run import CompiledRun
+from drives import Command, Workload, drive
 from reference.state import FROM_START
 from scenes import BUY, IOC, SELL, Scene, c
 from test_kernels_agree import assert_agree
+from workloads import make
 
 from foldbook.engine import Backtest, Config, Market, Models, dollars
 from foldbook.engine.kernels import layout
+from foldbook.engine.lifecycle import check_journal
 from foldbook.engine.schema import (
     NO_TIME,
     CauseKind,
@@ -193,6 +196,25 @@ def test_results_that_fit_conserve_cash(seed):
     assert journal["cash"].sum() == dollars(20) - cost + 10_000 * pairs // 2 + paid
     returned = journal[journal["kind"] == RETURNED]["cash"]
     assert returned.sum() == 0 and (np.cumsum(returned) >= 0).all()
+
+
+@pytest.mark.parametrize("seed", [0, 2, 38, 90])
+def test_a_rebuild_knows_what_is_owed(seed):
+    """Tape and journal of a random workload whose event returns collateral make its state again,
+    the markets' parts of what is returned included; the journal obeys the table."""
+    workload = make(seed)
+    run = CompiledRun(workload)
+    drive(run, workload)
+    journal = run.bus.journal()
+    assert RETURNED in journal.rows["kind"]
+    check_journal(journal.rows)
+    fresh = CompiledRun(workload).bus
+    fresh.rebuild(journal.rows[1:], journal.places[1:], len(workload.rows))
+    ours, theirs = (bus.state[layout.DRIVER_WORDS :] for bus in (run.bus, fresh))
+    assert ours.tobytes() == theirs.tobytes()
+    ends = layout.ACCOUNT_END + layout.POSITION_WORDS * np.arange(len(workload.markets))
+    parts = run.bus.state[ends + layout.POSITION_RETURNED]
+    assert parts.sum() == run.bus.state[layout.RETURNED]
 
 
 class Seller:
