@@ -32,13 +32,15 @@ from foldbook.engine.units import MILLISECOND
 # PositionTracker again, from section 5 of docs/semantics.md.
 
 MARKETS = 2
-CASH, RESERVED, FEES, REALISED, COSTS, ACCOUNT = range(6)
+CASH, RESERVED, FEES, REALISED, COSTS, RETURNED, ACCOUNT = range(7)
 """Account words, and how many they are; behind them the words of each market."""
 POSITION, COST, GAIN, PAID, HELD = range(5)
-ENDED, ENDED_COST, PAYOUT, PAYOUT_FEE, MARKET = range(5, 10)
+ENDED, ENDED_COST, PAYOUT, PAYOUT_FEE, RETURN, MARKET = range(5, 11)
 """A market's words: its position, cost, realised profit, fees and reserved collateral; then what
-its first settlement ended and that had cost, and what its settlements paid and charged."""
+its first settlement ended and that had cost, what its settlements paid and charged, and the
+collateral returned in it."""
 _FILL, _SETTLED = int(JournalKind.FILL), int(JournalKind.SETTLED)
+_RETURNED = int(JournalKind.COLLATERAL_RETURNED)
 
 
 def track_positions(words: np.ndarray, rows: np.ndarray, i: int) -> None:
@@ -55,7 +57,10 @@ def track_positions(words: np.ndarray, rows: np.ndarray, i: int) -> None:
     words[at + PAID] += fee
     cost = words[at + COST]
     gain = np.int64(0)
-    if row["kind"] == _SETTLED:
+    if row["kind"] == _RETURNED:
+        words[RETURNED] += row["cash"]
+        words[at + RETURN] += row["cash"]
+    elif row["kind"] == _SETTLED:
         gain = row["cash"] - cost
         words[at + PAYOUT] += row["cash"]
         words[at + PAYOUT_FEE] += fee
