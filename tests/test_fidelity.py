@@ -185,6 +185,6 @@ def test_every_model_is_shown():
     figures = bitstamp.fidelity_bitstamp(2000)
     answer = figures.run()
     figures.check(answer)
-    shown = figures.report(answer)
-    assert [part["title"].partition(":")[0][:9] for part in shown] == ["generated"] * 2
-    assert [len(part["rows"]) for part in shown] == [len(Model)] * 2
+    shown = figures.tables(answer)
+    assert [title.partition(":")[0][:9] for title in shown] == ["generated"] * 2
+    assert [len(rows) for rows in shown.values()] == [len(Model)] * 2

@@ -384,7 +384,7 @@ def test_known_times() -> None:
     assert kinds(simulation) == [
         "SUBMITTED", "ACCEPTED", "CANCEL_REQUESTED", "CANCELED USER", "KILL_SET",
     ]  # fmt: skip
-    assert simulation.known_times() == [6, 6, 6, 6, 9, 9]
+    assert simulation.known_times() == [1, 1, 6, 6, 9, 9]
 
 
 def test_delivery_times() -> None:

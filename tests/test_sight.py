@@ -156,7 +156,7 @@ def value_of(tape: ReferenceSimulation, state: dict[str, Any]) -> int:
         market.position = seen["position"]
         for (side, price), qty in seen["taken"].items():
             market.book[side].take(price, qty)
-    return tape.value
+    return tape.value - state["account"]["returned"]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
