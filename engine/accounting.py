@@ -189,14 +189,15 @@ def settlement_rows(result: Result) -> Table[SettlementRow]:
 
 
 def settlements(result: Result) -> dict[int, Settled]:
-    """Return how the markets of a run ended, by index: those settled before its end."""
+    """Return how the markets of a run ended, by index: those settled before its end, as their last
+    SETTLED row says."""
     rows = result.session.tape.rows[: result.simulation.events]
     rows = rows[(rows["kind"] == TapeKind.STATUS) & (rows["qty"] == MarketStatus.SETTLED)]
     found: dict[int, Settled] = {}
     for row in rows:
         is_void = bool(row["flags"] & TapeFlag.VOID)
         ended = Settled(int(row["ts"]), int(row["price"]), is_void)
-        found.setdefault(int(row["market"]), ended)
+        found[int(row["market"])] = ended
     return found
 
 

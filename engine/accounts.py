@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from .errors import StrategyError
 from .session import Session
 from .simulation import NextChange, Simulation
 
@@ -45,9 +46,12 @@ class Accounts(Sequence[Simulation]):
     def advance(self, until: int | NextChange | None = None, *, events: int | None = None) -> bool:
         """Advance the first account as `Simulation.advance` does, and the others to that moment.
 
-        Returns whether that point was reached before the tape ended.
+        Returns whether that point was reached before the tape ended. Raises StrategyError if one
+        was advanced by itself.
         """
         first, *others = self._simulations
+        if any((one.now, one.events) != (first.now, first.events) for one in others):
+            raise StrategyError("accounts: one of them was moved by itself, so no time is theirs")
         reached = first.advance(until, events=events)
         for one in others:
             one.advance(stop=first.events)

@@ -35,7 +35,7 @@ class Backtest:
     """A strategy, a session, and what the run depends on besides.
 
     strategy: an object with hooks, a compiled strategy, or with `every` a function. every: time
-    between its calls, such as "100ms". cash: $0.000001. seed: of the delays that are drawn, kept in
+    between its calls, such as "100ms". cash: $0.000001. seed: of what is drawn, kept in
     the header, and handed to the strategy as `strategy.seed` where it has that attribute. fees:
     dated fees, or one schedule for all; default is Kalshi's at the session's start. market_fees,
     restored_after, collateral_return: as in `specs.Models`.
@@ -72,7 +72,9 @@ class Backtest:
         if self.every is not None and self.every <= 0:
             raise ValueError(f"every: {every}; expected a positive time")
         self.projections = tuple(projections)
-        base, others = in_force(fees, [each.ticker for each in session.markets], session.start)
+        base, others = in_force(
+            fees, [each.ticker for each in session.markets], session.start, session.end
+        )
         self.config = Config(
             cash=cash,
             seed=seed,

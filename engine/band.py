@@ -94,9 +94,10 @@ def band(result: Result) -> Band:
 
     Optimistic: Queue.optimistic, no latency, displayed depth always fills. Pessimistic:
     Queue.conservative, every delay of commands and answers as `harsher` says, the same feed, and
-    displayed depth gone as often as AVAILABILITY_2026_05 says. Raises JournalError if the result
-    was rebuilt from a journal, StrategyError if the strategy could not be copied before it ran, or
-    what it raises.
+    displayed depth gone as often as AVAILABILITY_2026_05 says, unless the run has chosen a table.
+    They bound what is assumed, not what is earned: a strategy may do better with fewer fills.
+    Raises JournalError if the result was rebuilt from a journal, StrategyError if the strategy
+    could not be copied before it ran, or what it raises.
     """
     models = result.config.models
     kind = attrs.evolve(models, queue=Queue.optimistic, latency=ZERO_LATENCY, availability=ALWAYS)
@@ -104,7 +105,7 @@ def band(result: Result) -> Band:
         models,
         queue=Queue.conservative,
         latency=harsher(models.latency),
-        availability=AVAILABILITY_2026_05,
+        availability=AVAILABILITY_2026_05 if models.availability == ALWAYS else models.availability,
     )
     return Band(
         _case("optimistic", result.again(kind)),

@@ -78,6 +78,10 @@ class Bus:
         ):
             if not least <= value <= _CAPACITY_MAX:
                 raise ValueError(f"{name}: {value}; expected {least} to {_CAPACITY_MAX}")
+        known = {market.ticker for market in session.markets}
+        for ticker, _ in models.market_fees:
+            if ticker not in known:
+                raise ValueError(f"market_fees: {ticker!r} is no market of session {session.name}")
         self.session = session
         self.projections = tuple(projections)
         user_words = programs.FIRST_WORD + sum(one.words for one in self.projections)
@@ -201,12 +205,20 @@ class Bus:
                 f"market {self.session.markets[command.market].ticker}: all order slots are "
                 f"taken ({memory[layout.ORDER_CAPACITY]}); raise order_capacity"
             )
-        used = memory[layout.CLIENT_COUNT] + memory[layout.FLIGHT_COUNT]
+        used = memory[layout.CLIENT_COUNT]
+        if command.client_id:
+            used += self._client_ids_in_flight()
         if command.client_id and 2 * used >= memory[layout.CLIENT_CAPACITY]:
             raise CapacityError(
                 f"client_id {command.client_id}: {used} are used already; raise client_ids"
             )
         return int(commands.submit(self.run, command))
+
+    def _client_ids_in_flight(self) -> int:
+        memory = self.memory
+        first = memory[layout.FLIGHTS] + layout.OF_CLIENT
+        flights = range(memory[layout.FLIGHT_COUNT])
+        return sum(memory[first + layout.FLIGHT_WORDS * each] != 0 for each in flights)
 
     def amend(self, command: Command) -> None:
         """Amend an order that was submitted before. Raises StrategyError if it never was."""
@@ -242,8 +254,14 @@ class Bus:
         """Send a request that a journal holds, to arrive when it did."""
         self.follow()
         kind = JournalKind(row["kind"])
-        values = {name: int(row[name]) for name in Command._fields}
         self.memory[layout.ARRIVES] = int(row["arrives"])
+        try:
+            self._send(kind, row)
+        finally:
+            self.memory[layout.ARRIVES] = 0
+
+    def _send(self, kind: JournalKind, row: np.void) -> None:
+        values = {name: int(row[name]) for name in Command._fields}
         if kind is JournalKind.SUBMITTED:
             self.submit(Command(**values)._replace(order=0))
         elif kind is JournalKind.AMEND_REQUESTED:
@@ -258,7 +276,11 @@ class Bus:
                 self.set_group(int(row["group"]), int(row["qty"]), cause)
             else:
                 self.kill(bool(row["qty"]), cause)
-        self.memory[layout.ARRIVES] = 0
+
+    @property
+    def in_batch(self) -> bool:
+        """Whether a batch has begun and not ended."""
+        return self.memory[layout.BATCH] != 0
 
     def begin_batch(self) -> None:
         """Let the requests from here to `end_batch` travel together."""
@@ -397,7 +419,8 @@ class Bus:
         tape = self.session.tape.rows
         if self._queue is None:
             return int(loop.rebuild(self.run, tape, rows, places, stop))
-        return int(loop.rebuild_with(self.run, tape, rows, places, stop, self._queue))
+        writable = rows.copy(), places.copy()
+        return int(loop.rebuild_with(self.run, tape, *writable, stop, self._queue))
 
     def fork(self) -> Bus:
         """Return an independent copy of the run as it stands; sealed rows are shared."""
@@ -405,6 +428,9 @@ class Bus:
             self._seal(0)
         run = self.run
         state = self.state.copy()
+        for word in (layout.WATCH, layout.SEEN, layout.ARRIVES):
+            state[word] = 0
+        state[layout.WATCH_MARKET] = -1
         seen = run.seen.copy() if self.sees_late else state
         twin = object.__new__(Bus)
         twin.session = self.session
@@ -440,8 +466,8 @@ def _queue_function(models: Models) -> Callable[..., int] | None:
         return None
     function = models.queue.function
     assert function is not None
-    if not hasattr(function, "py_func") and not JIT_DISABLED:
-        function = compiled(function)
+    if not JIT_DISABLED:
+        function = compiled(getattr(function, "py_func", function))
     prepare(function, INT, INT, INT, INT, INT, returns=INT)
     return function
 

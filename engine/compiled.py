@@ -50,8 +50,10 @@ def _cache_folder() -> str:
     hasher = hashlib.sha256(
         f"{numba.__version__} {np.__version__} {sys.version} {numba.config.BOUNDSCHECK}".encode()
     )
-    for path in sorted(_ENGINE.rglob("*.py")):
-        hasher.update(str(path.relative_to(_ENGINE)).encode() + b"\0" + path.read_bytes())
+    for package in ("engine", "adapters", "benchmarks", "examples"):
+        folder = _ENGINE.parent / package
+        for path in sorted(folder.rglob("*.py")):
+            hasher.update(str(path.relative_to(folder.parent)).encode() + b"\0" + path.read_bytes())
     base = os.environ.get("FOLDBOOK_CACHE") or os.environ.get("XDG_CACHE_HOME")
     return str(Path(base or Path.home() / ".cache") / "foldbook" / hasher.hexdigest()[:16])
 

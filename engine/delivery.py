@@ -17,7 +17,7 @@ TIME_MAX = 1 << 62
 
 CONSTANT, EMPIRICAL, RECORDED = range(3)
 """Modes of a delay in a table for the kernels."""
-DELAY_MODE, DELAY_COUNT, DELAY_DATA, DELAY_WORDS = range(4)
+DELAY_WORDS = 3
 """Words of one message kind in the header of that table: its mode, how many delays, and where."""
 DELAYED_KINDS = ("order", "amend", "cancel", "response")
 """The message kinds, in the order of the header."""

@@ -466,6 +466,8 @@ class Fees:
         rows = [row for row in (_in_force(self._scopes[scope], ts) for scope in scopes) if row]
         typed = next((row for row in rows if row.type is not None), None)
         factor = next((r.multiplier_ppm for r in rows if r.multiplier_ppm is not None), None)
+        if factor is None and typed is not None and typed.type == FeeType.FLAT:
+            factor = PPM
         if typed is None or factor is None:
             missing = "type" if typed is None else "multiplier"
             raise FeeError(f"{market} at {iso_time(ts)}: {missing}: no fee row says it")
@@ -585,13 +587,13 @@ Before that day the full rate is charged, so that no fee is too low. Index serie
 
 
 def in_force(
-    fees: FeeSchedule | Fees | None, tickers: Iterable[str], ts: int
+    fees: FeeSchedule | Fees | None, tickers: Iterable[str], ts: int, end: int
 ) -> tuple[FeeSchedule, tuple[tuple[str, FeeSchedule], ...]]:
     """Return the schedule at `ts`, and (ticker, schedule) of the markets whose rates are others.
 
-    fees: one schedule for all, dated fees, or None for `KALSHI_FEES`. What changes later must
-    stand on the tape as FEE rows. Raises FeeError where dated fees say nothing, TypeError for what
-    is no fees.
+    fees: one schedule for all, dated fees, or None for `KALSHI_FEES`. What changes before `end`
+    must stand on the tape as FEE rows: dated fees that say otherwise are refused. Raises FeeError
+    for these, and where dated fees say nothing, TypeError for what is no fees.
     """
     if isinstance(fees, FeeSchedule):
         return fees, ()
@@ -599,5 +601,11 @@ def in_force(
         raise TypeError(f"fees: {fees!r}; expected a FeeSchedule or Fees")
     dated = KALSHI_FEES if fees is None else fees
     base = schedule_at(ts)
+    for ticker in tickers if fees is not None else ():
+        for changed, schedule in dated.changes(ticker, ts, end)[1:]:
+            raise FeeError(
+                f"{ticker}: its fees change to {schedule.name} at {iso_time(changed)}, inside the "
+                "session: a run begins with one schedule, and later ones are FEE rows on the tape"
+            )
     schedules = ((ticker, dated.at(ticker, ts)) for ticker in tickers)
     return base, tuple((ticker, each) for ticker, each in schedules if each != base)

@@ -34,7 +34,6 @@ class OrderState(IntEnum):
 
 
 _OPEN = (OrderState.RESTING, OrderState.PARTLY_FILLED)
-_ENDED = (OrderState.FILLED, OrderState.CANCELED, OrderState.REJECTED, OrderState.EXPIRED)
 _REQUESTS = (
     JournalKind.AMEND_REQUESTED,
     JournalKind.CANCEL_REQUESTED,

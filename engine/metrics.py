@@ -83,7 +83,8 @@ def _shown(name: str, value: Any) -> str:
 
 
 def _accepted(result: Result) -> np.ndarray:
-    return result.orders.column("state") != OrderState.REJECTED
+    refused = (OrderState.REJECTED, OrderState.SUBMITTED)
+    return ~np.isin(result.orders.column("state"), refused)
 
 
 def _ratio(part: int, whole: int) -> float | None:

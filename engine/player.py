@@ -46,6 +46,8 @@ HOOKS = (
     "on_end",
 )
 _PROGRESS_ROWS = 200_000
+_CALLS_MAX = 100_000
+"""Hooks for events of its own, and timers, that a strategy may be called with at one moment."""
 
 
 def play(
@@ -83,6 +85,7 @@ def play(
         raise StrategyError(f"strategy raised {_where(error)}") from error
     finally:
         sim.is_playing = False
+        sim.bus.memory[layout.WATCH] = 0
     sim.serve()
 
 
@@ -122,6 +125,8 @@ class _Player:
             self.journal_hooks |= dict.fromkeys(_ORDER_KINDS, strategy.on_order)
         self.delivered_tape = sim.bus.sight[CURSOR]
         self.delivered_journal = sim.bus.sight[JOURNAL_COUNT]
+        self.moment = sim.now
+        self.calls = 0
 
     def watch(self) -> int:
         """Return the kinds after which the strategy wants to be asked, as a bit set."""
@@ -186,6 +191,7 @@ class _Player:
             sim.timers.pop(0)
             sim.cause = TIMED
             if self.on_timer:
+                self._check_progress()
                 self.on_timer(sim, timer)
             self._deliver_journal()
         memory[layout.WATCH] = 0
@@ -220,6 +226,7 @@ class _Player:
                 sim.timers.pop(0)
                 sim.cause = TIMED
                 if self.on_timer:
+                    self._check_progress()
                     self.on_timer(sim, timer)
                 self._deliver_journal()
         bus.follow()
@@ -254,6 +261,17 @@ class _Player:
                 sim.cause = (int(CauseKind.TAPE), market, row)
                 self.on_book(sim, sim.tickers[market])
                 self._deliver_journal()
+
+    def _check_progress(self) -> None:
+        """Count the calls of hooks at one moment. Raises StrategyError if they do not end."""
+        if self.sim.now != self.moment:
+            self.moment, self.calls = self.sim.now, 0
+        self.calls += 1
+        if self.calls > _CALLS_MAX:
+            raise StrategyError(
+                f"{_CALLS_MAX} hooks were called and time stands still: a hook answers its own "
+                "events, or sets timers for now, without end"
+            )
 
     def _finish(self) -> None:
         sim = self.sim
@@ -305,5 +323,6 @@ class _Player:
             row = bus.row(number)
             hook = self.journal_hooks.get(int(row["kind"]))
             if hook is not None:
+                self._check_progress()
                 sim.cause = (int(CauseKind.JOURNAL), int(row["market"]), int(row["row"]))
                 hook(sim, events.from_row(row, sim.tickers))

@@ -69,6 +69,9 @@ class CompiledStrategy:
     __slots__ = ("decide", "defaults", "name")
 
     def __init__(self, name: str, decide: Callable[..., None], defaults: Mapping[str, int]):
+        for parameter, value in defaults.items():
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+                raise TypeError(f"{name}: {parameter}={value!r}; words are integers in units")
         self.name = name
         self.decide = decide
         self.defaults = dict(defaults)

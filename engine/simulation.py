@@ -45,6 +45,7 @@ from .schema import (
 from .session import Session
 from .specs import (
     CONSERVATIVE,
+    LIMIT_MAX,
     NO_LIMITS,
     ZERO_LATENCY,
     Latency,
@@ -138,11 +139,11 @@ class Simulation:
         order_groups: int = 4,
         projections: Sequence[CompiledProjection] = (),
     ):
-        if cash < 0:
-            raise ValueError(f"cash: {cash}; expected $0 or more, in $0.000001")
+        if not 0 <= _integer("cash", cash) <= LIMIT_MAX:
+            raise ValueError(f"cash: {cash}; expected 0 to {LIMIT_MAX}, in $0.000001")
         self.session = session
         tickers = [market.ticker for market in session.markets]
-        base, others = in_force(fees, tickers, session.start)
+        base, others = in_force(fees, tickers, session.start, session.end)
         self.bus = Bus(
             session,
             cash=_integer("cash", cash),
@@ -277,7 +278,7 @@ class Simulation:
     def decrease(self, id: int, by: int | None = None, to: int | None = None) -> None:
         """Take some of what an order has open, or all but some; it keeps its place.
 
-        Exactly one of by and to. Raises StrategyError for an id never issued, or for both.
+        Exactly one of by and to. Raises StrategyError for an id never issued, for both or none.
         """
         market, number = self._order(id)
         if (by is None) == (to is None):
@@ -297,13 +298,16 @@ class Simulation:
         self._sent()
 
     def cancel_all(self, market: str | int | None = None) -> None:
-        """Cancel every order that is known to be open, of one market or of all."""
+        """Cancel every order that is open or on its way, of one market or of all."""
         for order in self.orders.open(market if market is None else self._market(market)):
             self.cancel(order.id)
 
     @contextmanager
     def batch(self) -> Iterator[None]:
         """Let the commands that are sent inside share one draw: those of a kind arrive together."""
+        if self.bus.in_batch:
+            yield
+            return
         self.bus.begin_batch()
         try:
             yield
@@ -356,7 +360,10 @@ class Simulation:
         """
         flags = order_flags(post_only, reduce_only, cancel_on_pause, self_trade)
         command = self._new_order(market, (side, price, qty, outcome), tif, flags, expires)
-        command = command._replace(client_id=client_id or 0, group=group or 0)
+        command = command._replace(
+            client_id=0 if client_id is None else _integer("client_id", client_id),
+            group=0 if group is None else _integer("group", group),
+        )
         run = self.bus.run
         seen = run._replace(state=run.seen) if self.bus.sees_late else run
         return Reason(refusals.submit_refusal(seen, command)) or None
@@ -383,7 +390,8 @@ class Simulation:
             return self._advance_to_change(self._market(until.market))
         limit = NO_TIME if until is None else _integer("until", until)
         if events is not None:
-            stop = self.events + events
+            stop = self.events + _integer("events", events)
+        stop = None if stop is None else min(_integer("stop", stop), NO_STOP)
         self.advance_served(limit, NO_STOP if stop is None else stop)
         self.cause = self.last_burst() if limit == NO_TIME else TIMED
         return self.events < len(self.session.tape) or (
@@ -445,6 +453,7 @@ class Simulation:
         twin = object.__new__(Simulation)
         twin.session = self.session
         twin.bus = self.bus.fork()
+        twin.bus.end_batch()
         twin.cause = self.cause
         twin.is_playing = False
         twin.timers = self.timers.copy()

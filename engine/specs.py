@@ -44,6 +44,16 @@ def _limit(instance: object, attribute: attrs.Attribute, value: int) -> None:
         raise ValueError(f"{attribute.name}: {value!r}; expected an int from 0 to {LIMIT_MAX}")
 
 
+def _pairs(
+    fees: Mapping[str, FeeSchedule] | Iterable[tuple[str, FeeSchedule]],
+) -> tuple[tuple[str, FeeSchedule], ...]:
+    pairs = tuple(fees.items()) if isinstance(fees, Mapping) else tuple(fees)
+    for pair in pairs:
+        if len(pair) != 2 or not isinstance(pair[1], FeeSchedule):
+            raise TypeError(f"market_fees: {pair!r} is no (ticker, FeeSchedule)")
+    return pairs
+
+
 def _as_integers(values: Iterable[int]) -> tuple[int, ...]:
     return tuple(_as_integer(row, value) for row, value in enumerate(values))
 
@@ -240,6 +250,14 @@ class Queue:
     exponent: int = 1
     function: Callable[[int, int, int, int, int], int] | None = None
 
+    def __attrs_post_init__(self) -> None:
+        if (self.model is QueueModel.USER) != callable(self.function):
+            raise ValueError(f"queue {self.name!r}: a function goes with a model of one's own")
+        if type(self.exponent) is not int:
+            raise TypeError(f"queue {self.name!r}: power {self.exponent!r} is no int")
+        if not 1 <= self.exponent <= 8:
+            raise ValueError(f"queue {self.name!r}: power {self.exponent}; expected 1 to 8")
+
     @classmethod
     def power(cls, exponent: int) -> Queue:
         """Return the model with front^n / (front^n + behind^n) in front, n from 1 to 8."""
@@ -249,7 +267,7 @@ class Queue:
 
     @classmethod
     def of(cls, function: Callable[[int, int, int, int, int], int], name: str = "own") -> Queue:
-        """Return a user's own model from a compiled function (`foldbook.engine.compiled`)."""
+        """Return a user's own model from a numba-compatible function."""
         return cls(name, QueueModel.USER, 1, function)
 
     @classmethod
@@ -300,6 +318,13 @@ class Risk:
     tokens_per_second: int = attrs.field(default=0, validator=_limit)
     burst_seconds: int = attrs.field(default=2, validator=[_limit, attrs.validators.ge(1)])
 
+    def __attrs_post_init__(self) -> None:
+        if self.tokens_per_second * self.burst_seconds * SECOND > LIMIT_MAX:
+            raise ValueError(
+                f"tokens_per_second: {self.tokens_per_second} in {self.burst_seconds} s are more "
+                "than a bucket can hold"
+            )
+
 
 NO_LIMITS = Risk()
 WRITE_TOKENS: Mapping[str, int] = {
@@ -321,7 +346,7 @@ class Models:
     market_fees: (ticker, schedule) of markets whose rates are others; how fees are rounded is that
     of `fees` for all. restored_after: ns after the last own taking in a market until what was taken
     is given back; 0 never. availability: how often displayed depth is there for an order that
-    comes for it. seed: of the delays that are drawn. collateral_return: whether the account is paid
+    comes for it. seed: of what is drawn. collateral_return: whether the account is paid
     at once what its NO positions in the markets of one event are sure to pay.
     """
 
@@ -333,11 +358,20 @@ class Models:
     risk: Risk = attrs.field(default=NO_LIMITS, validator=attrs.validators.instance_of(Risk))
     restored_after: int = attrs.field(default=0, validator=_limit)
     seed: int = attrs.field(default=0, validator=_integer)
-    market_fees: tuple[tuple[str, FeeSchedule], ...] = ()
+    market_fees: tuple[tuple[str, FeeSchedule], ...] = attrs.field(default=(), converter=_pairs)
     availability: Availability = ALWAYS
     collateral_return: bool = attrs.field(
         default=False, validator=attrs.validators.instance_of(bool)
     )
+
+    def __attrs_post_init__(self) -> None:
+        curved = [name for name, fees in self.market_fees if fees.curve is not None]
+        if curved or (self.market_fees and self.fees.curve is not None):
+            raise ValueError(
+                f"market_fees: a curve holds for all markets of a run ({curved or self.fees.name})"
+            )
+        if abs(self.seed) > LIMIT_MAX:
+            raise ValueError(f"seed: {self.seed}; expected at most {LIMIT_MAX} either way")
 
     def fees_of(self, market: Market) -> FeeSchedule:
         """Return the schedule whose rates a market begins with."""

@@ -45,10 +45,10 @@ MODELS = st.builds(
     latency=st.builds(Latency, DELAYS, DELAYS, DELAYS, DELAYS,
                       st.just(Feed.RECORDED) | st.integers(0, DELAY_MAX).map(Delay.constant)),
     queue=QUEUES,
-    risk=st.builds(Risk, LIMITS, LIMITS, LIMITS, LIMITS, LIMITS, LIMITS),
+    risk=st.builds(Risk, LIMITS, LIMITS, LIMITS, LIMITS, LIMITS, st.integers(0, 10**8)),
     restored_after=LIMITS,
     collateral_return=st.booleans(),
-    seed=st.integers(),
+    seed=st.integers(-LIMIT_MAX, LIMIT_MAX),
 )  # fmt: skip
 CONFIGS = st.builds(Config, cash=LIMITS, seed=st.integers(), models=MODELS,
                     mark=st.sampled_from(Mark), order_capacity=st.integers(1, 10**6),

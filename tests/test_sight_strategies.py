@@ -15,6 +15,7 @@ from foldbook.adapters import synthetic
 from foldbook.engine import (
     Backtest,
     CompiledProjection,
+    Reason,
     Result,
     Session,
     Side,
@@ -326,3 +327,30 @@ def test_projections_are_told_what_has_arrived_in_its_order(latency, session) ->
                 sim.submit(0, Side.BUY, sim.book(0).best_bid, SIZE)
         heard.append(told.said)
     assert heard[0] == heard[1] != 0
+
+
+@LATENCIES
+def test_a_fork_made_by_a_hook_goes_as_far_as_it_is_told(latency, session) -> None:
+    """What the player watches for stops the run that it plays, and no fork of it."""
+    reached = []
+
+    class Forks:
+        def on_book(self, sim: Simulation, market: str) -> None:
+            if len(reached) < 5:
+                twin = sim.fork()
+                until = sim.now + 2_000_000_000
+                twin.advance(until=until)
+                reached.append(twin.now == until and twin.events > sim.events + 20)
+
+    Backtest(session, Forks(), latency=latency).run()
+    Backtest(session, Forks()).run()
+    assert reached == [True] * 5
+
+
+def test_would_reject_judges_expiries_by_the_clock(session) -> None:
+    """An order that has expired by now is refused, however old the book is that is seen."""
+    sim = Simulation(session, latency=Latency.constant(0, feed="5s"))
+    sim.advance(until=session.start + 8_000_000_000)
+    bid = sim.book(0).best_bid
+    assert sim.would_reject(0, Side.BUY, bid, SIZE, expires=sim.now) is Reason.INVALID_ORDER
+    assert sim.would_reject(0, Side.BUY, bid, SIZE, expires=sim.now + 1) is None

@@ -1,7 +1,7 @@
 """OrderBook: the recorded levels of every market, and what own fills took from them.
 
-Folds every tape row, and of the journal the fills that took displayed depth. It never looks at
-own orders: what a row means for them stands in `orders`.
+Folds every tape row, and of the journal what took displayed depth and what gave it back. What a row
+means for own orders stands in `orders`.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ BATCH_BEGUN = -1
     RESTORED_AFTER,  # ns; 0 never
     AVAILABILITY,  # offset in `tables` of the probabilities that depth is there; 0 always
     ROUND_TRIP,  # ns: what an order and its answer typically take
-    SEED,  # of the delays that are drawn
+    SEED,  # of what is drawn
     MARK_MODE,
     DIRTY,  # 1: the value of the market at hand may have changed
     FLIGHTS,  # offset of the commands in flight

@@ -3,8 +3,9 @@
 `advance` folds bursts of the tape, lets `matching` publish what they mean for own orders, and
 stops at the next moment that somebody wants to see. `rebuild` folds a tape and a finished journal
 without matching anything. The order of things at one moment is decided here and nowhere else:
-expiries that lie before it, the rows of the burst, what they cause, the end of the burst, the
-decision.
+what is due before it (expiries, arrivals of commands, restorations), the rows of the burst, what
+they cause, the end of the burst, the decision. `follow` folds the same events once more, as the
+agent comes to know of them.
 """
 
 from __future__ import annotations
@@ -95,7 +96,6 @@ _OFF_RECORD = int(TapeFlag.UNJOINED | TapeFlag.BLOCK)
 _OPEN = int(MarketStatus.OPEN)
 _SETTLED = int(MarketStatus.SETTLED)
 _CASH_MOVED = int(JournalKind.CASH_MOVED)
-_EXPIRED = int(JournalKind.EXPIRED)
 _RESTORED = int(JournalKind.RESTORED)
 _CAUSE_START = int(CauseKind.START)
 _CAUSE_TAPE = int(CauseKind.TAPE)
@@ -467,6 +467,7 @@ def follow_to(run, tape, delivered, limit, model):
         known = next_known(run)
         _follow_tape(run, tape, _delivered_by(run, delivered, min(limit, known)), model)
         if known > limit:
+            run.seen[NOW] = max(run.seen[NOW], min(limit, run.state[NOW]))
             return
         _learn(run, known)
 

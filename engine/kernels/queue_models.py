@@ -13,7 +13,6 @@ from ..compiled import inner
 from ..specs import QueueModel
 
 _OPTIMISTIC = int(QueueModel.OPTIMISTIC)
-_POWER = int(QueueModel.POWER)
 _LOG = int(QueueModel.LOG)
 _REBUILT = int(QueueModel.REBUILT)
 

@@ -2,7 +2,8 @@
 
 `sim` is the Run that the strategy was given, `market` an index into Session.markets, prices and
 quantities are in YES terms and the units of `units`. A mistake (an order number never issued, a
-full slot table) stops the run with a named error, and the verb returns 0.
+full slot table) in a command stops the run with a named error, and the verb returns 0. Questions
+are not checked: ask about markets below `markets(sim)` and sides 0 and 1.
 """
 
 from __future__ import annotations

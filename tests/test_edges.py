@@ -1,0 +1,194 @@
+"""What users do wrong at the edges of a run, and the names of the errors that say so."""
+
+from __future__ import annotations
+
+import pytest
+
+from foldbook.adapters import synthetic
+from foldbook.engine import (
+    NO_FEES,
+    Accounts,
+    Availability,
+    Backtest,
+    FeeError,
+    Fees,
+    Latency,
+    Queue,
+    Risk,
+    Side,
+    Simulation,
+    StrategyError,
+    TimeInForce,
+    contracts,
+    strategy,
+)
+from foldbook.engine.compiled import inner
+from foldbook.engine.specs import Delay
+
+DRAWN = Latency(order=Delay.empirical([f"{ms}ms" for ms in range(1, 50)]))
+
+
+@pytest.fixture(scope="module")
+def session():
+    return synthetic.session(seed=7, events=3_000, minutes=3)
+
+
+class Takes:
+    """Buy at the ask now and then."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def on_book(self, sim, market) -> None:
+        self.calls += 1
+        ask = sim.book(market).best_ask
+        if self.calls % 50 == 0 and ask < 10_000:
+            sim.submit(market, Side.BUY, ask, contracts(5), tif=TimeInForce.IOC)
+
+
+def delays(sim: Simulation) -> list[int]:
+    """Return how long each request travels."""
+    rows = sim.journal().rows
+    return [int(row["arrives"] - row["ts"]) for row in rows if row["arrives"]]
+
+
+def send(sim: Simulation) -> None:
+    sim.submit(0, Side.BUY, 100, 100)
+
+
+def test_fees_that_change_inside_a_session_are_refused(session) -> None:
+    start = session.start + 10**9
+    fees = Fees.from_rows([
+        {"scope": "*", "type": "quadratic", "multiplier": 0},
+        {"scope": "SYN", "start": start, "type": "quadratic", "multiplier": 1},
+    ])  # fmt: skip
+    with pytest.raises(FeeError, match="inside the session"):
+        Backtest(session, Takes(), fees=fees)
+    flat = Fees.from_rows([{"scope": "*", "type": "flat", "taker_flat": "0.01"}])
+    assert Backtest(session, Takes(), fees=flat).run().metrics()["fees"] > 0
+
+
+def test_market_fees_name_markets_and_schedules(session) -> None:
+    ticker = session.markets[0].ticker
+    with pytest.raises(ValueError, match="no market of session"):
+        Simulation(session, market_fees=((ticker + "x", NO_FEES),))
+    with pytest.raises(TypeError, match="no .ticker, FeeSchedule."):
+        Simulation(session, market_fees=((ticker, 5),))
+    result = Backtest(session, Takes(), market_fees={ticker: NO_FEES}).run()
+    assert result.metrics()["fees"] == 0 and len(result.fills) > 3
+    places = result.journal.places
+    again = type(result).from_journal(session, result.journal.rows, places, result.header())
+    assert again.config == result.config
+
+
+def test_a_chosen_availability_stays_in_the_harsh_case(session) -> None:
+    never = Availability("never", (), (), (), (0,))
+    band = Backtest(session, Takes(), availability=never).run().band()
+    assert band.chosen.fills == band.pessimistic.fills == 0 < band.optimistic.fills
+
+
+def test_batches_nest_and_end_with_a_fork(session) -> None:
+    sim = Simulation(session, latency=DRAWN)
+    sim.advance(events=100)
+    with sim.batch():
+        with sim.batch():
+            send(sim)
+        twin = sim.fork()
+        send(sim)
+    send(sim)
+    for _ in range(3):
+        send(twin)
+    one, two, three = delays(sim)
+    assert one == two != three
+    assert len(set(delays(twin))) > 2
+
+
+@pytest.mark.parametrize("settings", [
+    {"cash": 2**63 - 1}, {"seed": 2**63}, {"risk": {"tokens_per_second": 9 * 10**9}},
+    {"risk": {"tokens_per_second": 1, "burst_seconds": 2**60}}, {"client_ids": -1},
+    {"order_groups": 10**9},
+])  # fmt: skip
+def test_numbers_that_no_word_holds_are_refused(settings, session) -> None:
+    def simulate():
+        risk = Risk(**settings.get("risk", {}))
+        return Simulation(session, **settings | {"risk": risk})
+
+    with pytest.raises(ValueError, match="expected|bucket"):
+        simulate()
+
+
+@pytest.mark.parametrize(("exponent", "error"), [(2.5, TypeError), (True, TypeError),
+                                                 (0, ValueError), (9, ValueError)])  # fmt: skip
+def test_powers_are_small_ints(exponent, error) -> None:
+    with pytest.raises(error, match="power"):
+        Queue.power(exponent)
+
+
+def test_own_queue_models_are_functions(session) -> None:
+    for wrong in (None, 5):
+        with pytest.raises(ValueError, match="a function goes with"):
+            Queue.of(wrong)
+
+    def half(ahead, before, qty, row_ahead, flags):
+        return ahead - qty // 2
+
+    runs = [Backtest(session, Takes(), queue=Queue.of(model, "half")).run()
+            for model in (half, inner(half))]  # fmt: skip
+    assert runs[0].digest == runs[1].digest
+
+
+@pytest.mark.parametrize("name", ["client_id", "group"])
+@pytest.mark.parametrize("value", [1.5, "a", True, 2**70])
+def test_would_reject_takes_what_submit_takes(name, value, session) -> None:
+    sim = Simulation(session)
+    sim.advance(events=10)
+    found = []
+    for ask in (sim.submit, sim.would_reject):
+        with pytest.raises((TypeError, ValueError)) as error:
+            ask(0, Side.BUY, 100, 100, **{name: value})
+        found.append((error.type, str(error.value)))
+    assert found[0] == found[1]
+
+
+class AnswersItself:
+    """Answers each answer with another order."""
+
+    def on_start(self, sim) -> None:
+        send(sim)
+
+    def on_order(self, sim, event) -> None:
+        send(sim)
+
+
+class TimesItself:
+    """Sets a timer for now, for ever."""
+
+    def on_start(self, sim) -> None:
+        sim.timer(sim.now)
+
+    def on_timer(self, sim, ts) -> None:
+        sim.timer(sim.now)
+
+
+@pytest.mark.parametrize("endless", [AnswersItself, TimesItself])
+def test_hooks_without_end_are_stopped(endless, session, monkeypatch) -> None:
+    monkeypatch.setattr("foldbook.engine.player._CALLS_MAX", 500)
+    with pytest.raises(StrategyError, match="time stands still"):
+        Backtest(session, endless()).run()
+
+
+def test_words_of_a_strategy_are_integers() -> None:
+    @strategy(size=contracts(1))
+    def idle(sim, words):
+        pass
+
+    for wrong in (1.5, True, "1"):
+        with pytest.raises(TypeError, match="size"):
+            idle(size=wrong)
+
+
+def test_accounts_keep_one_clock(session) -> None:
+    together = Accounts(session, [{}, {}])
+    together[1].advance(events=50)
+    with pytest.raises(StrategyError, match="moved by itself"):
+        together.advance(events=10)
