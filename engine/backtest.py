@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -12,13 +12,13 @@ import attrs
 from .availability import ALWAYS, Availability
 from .config import Config
 from .errors import FoldbookError, StrategyError
-from .fees import Fees, FeeSchedule, in_force
+from .fees import Fees, FeeSchedule
 from .player import Progress, play
 from .programs import CompiledProjection, CompiledStrategy
 from .result import Result
 from .schema import Mark
 from .session import Session
-from .simulation import Projection, Simulation
+from .simulation import Projection, Simulation, models_in
 from .specs import (
     CONSERVATIVE,
     NO_LIMITS,
@@ -52,7 +52,7 @@ class Backtest:
         cash: int = dollars(1000),
         seed: int = 0,
         fees: FeeSchedule | Fees | None = None,
-        market_fees: tuple[tuple[str, FeeSchedule], ...] = (),
+        market_fees: Mapping[str, FeeSchedule] | Iterable[tuple[str, FeeSchedule]] = (),
         latency: Latency = ZERO_LATENCY,
         queue: Queue = CONSERVATIVE,
         risk: Risk = NO_LIMITS,
@@ -72,15 +72,13 @@ class Backtest:
         if self.every is not None and self.every <= 0:
             raise ValueError(f"every: {every}; expected a positive time")
         self.projections = tuple(projections)
-        base, others = in_force(
-            fees, [each.ticker for each in session.markets], session.start, session.end
-        )
         self.config = Config(
             cash=cash,
             seed=seed,
-            models=Models(
-                fees=base,
-                market_fees=market_fees or others,
+            models=models_in(
+                session,
+                fees,
+                market_fees,
                 latency=latency,
                 queue=queue,
                 risk=risk,
@@ -133,7 +131,7 @@ class Backtest:
         def copied(whole: tuple[Any, Any]) -> tuple[Any, Any]:
             try:
                 return copy.deepcopy(whole, {id(one): one for one in shared})
-            except Exception as error:
+            except Exception as error:  # whatever a user's object raises when it is copied
                 raise StrategyError(
                     f"{type(self.strategy).__name__} cannot be copied, so it cannot be run again: "
                     f"{type(error).__name__}: {error}"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import bisect
 import copy
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 import numpy as np
@@ -87,6 +87,21 @@ class Projection(Protocol):
         """Fold one event."""
 
 
+def models_in(
+    session: Session,
+    fees: FeeSchedule | Fees | None,
+    market_fees: Mapping[str, FeeSchedule] | Iterable[tuple[str, FeeSchedule]],
+    **assumed: Any,
+) -> Models:
+    """Return the models of a run over a session, its fees as they are in force there.
+
+    market_fees come before what `fees` says of a market; assumed: the other fields of Models.
+    """
+    tickers = [market.ticker for market in session.markets]
+    base, others = in_force(fees, tickers, session.start, session.end)
+    return Models(fees=base, market_fees={**dict(others), **dict(market_fees)}, **assumed)
+
+
 class Simulation:
     """One run over a session, moved by `advance` and told by `submit`, `amend` and `cancel`.
 
@@ -125,7 +140,7 @@ class Simulation:
         *,
         cash: int = dollars(1000),
         fees: FeeSchedule | Fees | None = None,
-        market_fees: tuple[tuple[str, FeeSchedule], ...] = (),
+        market_fees: Mapping[str, FeeSchedule] | Iterable[tuple[str, FeeSchedule]] = (),
         latency: Latency = ZERO_LATENCY,
         queue: Queue = CONSERVATIVE,
         risk: Risk = NO_LIMITS,
@@ -142,14 +157,13 @@ class Simulation:
         if not 0 <= _integer("cash", cash) <= LIMIT_MAX:
             raise ValueError(f"cash: {cash}; expected 0 to {LIMIT_MAX}, in $0.000001")
         self.session = session
-        tickers = [market.ticker for market in session.markets]
-        base, others = in_force(fees, tickers, session.start, session.end)
         self.bus = Bus(
             session,
             cash=_integer("cash", cash),
-            models=Models(
-                fees=base,
-                market_fees=market_fees or others,
+            models=models_in(
+                session,
+                fees,
+                market_fees,
                 latency=latency,
                 queue=queue,
                 risk=risk,

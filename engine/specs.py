@@ -49,7 +49,7 @@ def _pairs(
 ) -> tuple[tuple[str, FeeSchedule], ...]:
     pairs = tuple(fees.items()) if isinstance(fees, Mapping) else tuple(fees)
     for pair in pairs:
-        if len(pair) != 2 or not isinstance(pair[1], FeeSchedule):
+        if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[1], FeeSchedule):
             raise TypeError(f"market_fees: {pair!r} is no (ticker, FeeSchedule)")
     return pairs
 
