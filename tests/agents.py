@@ -46,7 +46,7 @@ class Agent:
         """Yield at least `count` commands in the order of their moments."""
         total = len(self.workload.rows)
         moments = sorted(self.rng.choices(range(total + 1), k=count))
-        if self.workload.seed % 9 == 0:
+        if moments and self.workload.seed % 9 == 0:
             moments[0] = 0  # some strategies begin before the first burst
         for number, moment in enumerate(moments):
             if number and self.rng.random() < 0.4:
