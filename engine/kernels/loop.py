@@ -12,7 +12,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..compiled import INT, JOURNAL_ROWS, TAPE_ROWS, WORDS, compiled_as, entry, inner, typed, types
+from ..compiled import (
+    INT,
+    JOURNAL_ROWS,
+    TAPE_ROWS,
+    WORDS,
+    compiled_as,
+    entry,
+    inner,
+    small,
+    typed,
+    types,
+)
 from ..schema import (
     NO_MARKET,
     NO_TIME,
@@ -429,7 +440,7 @@ def _pending(state, market):
     return state[base_of(state, market) + PENDING]
 
 
-@inner
+@small
 def _fold_row(state, tape, i, model):
     """Fold one row into the book and the queues, and match nothing."""
     row = tape[i]
