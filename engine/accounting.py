@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import attrs
 import numpy as np
 
+from .fees import CENT
 from .schema import JournalKind, MarketStatus, Side, TapeFlag, TapeKind
 from .tables import Table
 from .units import PRICE_ONE
 
 if TYPE_CHECKING:
     from .result import Result
-
-CENT = 10_000
-"""One cent in $0.000001."""
 
 
 class MarketResult(IntEnum):

@@ -22,6 +22,7 @@ from .journal import Journal
 from .kernels import layout, loop, programs, refusals
 from .kernels.layout import CURSOR, JOURNAL_COUNT, NOW, ROWS
 from .kernels.refusals import Command
+from .kernels.verbs import PRICE_MAX
 from .programs import CompiledProjection
 from .projections import Views
 from .projections.book import BookView, mirror
@@ -600,5 +601,5 @@ def _integer(name: str, value: int) -> int:
     raise TypeError(f"{name}: {value!r} is a {type(value).__name__}, not an int in units")
 
 
-_LIMITS = {"price": 1 << 30, "group": 1 << 30}
+_LIMITS = {"price": PRICE_MAX, "group": PRICE_MAX}
 _EVENTS = {*events.TAPE_EVENTS, *events.JOURNAL_EVENTS}

@@ -18,7 +18,7 @@ ORDER, AMEND, CANCEL, RESPONSE, DEPTH = range(5)
 _EMPIRICAL, _RECORDED = 1, 2
 _MODULUS = (1 << 31) - 1
 
-_ANSWERS = sum(
+_TOLD_LATE = sum(
     1 << kind
     for kind in JournalKind
     if kind
@@ -92,6 +92,6 @@ def is_available(tables, offset, seed, number, terms):
 def known_at(run, row, number, before):
     """Return when the agent knows of journal row `number`, if it knew of the last at `before`."""
     known = row["ts"]
-    if (_ANSWERS >> np.int64(row["kind"])) & 1:
+    if (_TOLD_LATE >> np.int64(row["kind"])) & 1:
         known += delay(run.tables, run.state[SEED], RESPONSE, number, row["ts"])
     return max(before, known)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..compiled import inner
+from ..fees import CENT
 from ..schema import (
     NO_MARKET,
     CauseKind,
@@ -19,7 +20,7 @@ from ..schema import (
     Reason,
     TimeInForce,
 )
-from ..units import CASH_ONE, PPM, PRICE_ONE
+from ..units import PPM, PRICE_ONE
 from .arithmetic import muldiv
 from .book import base_of, price_of, visible_at, visible_best
 from .collateral import returned_change
@@ -113,7 +114,6 @@ _BEYOND = int(Evidence.BEYOND)
 _TAKES_DEPTH = int(OrderFlag.TAKES_DEPTH)
 _CANCEL_RESTING = int(OrderFlag.CANCEL_RESTING)
 _GTC = int(TimeInForce.GTC)
-_CENT = CASH_ONE // 100
 
 
 @inner
@@ -398,7 +398,7 @@ def pay_out(run, market, payout, is_void):
     if position == 0:
         return
     payment = position * payout if position > 0 else -position * (PRICE_ONE - payout)
-    fee = payment % _CENT
+    fee = payment % CENT
     if is_void:
         payment = cost
         fee = 0

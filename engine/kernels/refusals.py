@@ -96,7 +96,7 @@ _FOK_INSUFFICIENT_VOLUME = int(Reason.FOK_INSUFFICIENT_VOLUME)
 _POST_ONLY = int(OrderFlag.POST_ONLY)
 _REDUCE_ONLY = int(OrderFlag.REDUCE_ONLY)
 _REDUCE_TO = int(OrderFlag.REDUCE_TO)
-_ORDER_FLAGS = int(
+ORDER_FLAGS = int(
     OrderFlag.POST_ONLY
     | OrderFlag.REDUCE_ONLY
     | OrderFlag.CANCEL_ON_PAUSE
@@ -171,7 +171,7 @@ def _is_halted(state, base):
 
 @inner
 def _is_contradictory(state, command):
-    if command.tif < _GTC or command.tif > _FOK or command.flags & ~_ORDER_FLAGS:
+    if command.tif < _GTC or command.tif > _FOK or command.flags & ~ORDER_FLAGS:
         return True
     if command.expires <= state[NOW]:
         return True

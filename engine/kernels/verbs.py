@@ -60,18 +60,12 @@ from .layout import (
 from .loop import learn_answers
 from .orders import slot_at
 from .positions import position_at
-from .refusals import Command
+from .refusals import ORDER_FLAGS, Command
 
 PRICE_MAX = 1 << 30
 """A price beyond it, either way, cannot be sent."""
 _GTC = int(TimeInForce.GTC)
 _REDUCE_TO = int(OrderFlag.REDUCE_TO)
-_ORDER_FLAGS = int(
-    OrderFlag.POST_ONLY
-    | OrderFlag.REDUCE_ONLY
-    | OrderFlag.CANCEL_ON_PAUSE
-    | OrderFlag.CANCEL_RESTING
-)
 
 
 @small
@@ -137,7 +131,7 @@ def submit_as(sim, market, side, terms):
     if not _is_sendable(sim, market, 0):
         return 0
     price, qty, tif, flags = terms
-    is_known = 0 <= side <= 1 and 0 <= tif <= 2 and flags & ~_ORDER_FLAGS == 0
+    is_known = 0 <= side <= 1 and 0 <= tif <= 2 and flags & ~ORDER_FLAGS == 0
     if not is_known or abs(price) > PRICE_MAX:
         sim.state[ERROR] = ERROR_TERMS
         return 0
