@@ -1,7 +1,8 @@
 """The one place that knows numba: how kernels are compiled, typed and cached.
 
 Numba's disk cache does not notice edits in imported modules, so the cache folder is named by a
-hash of all engine sources. With NUMBA_DISABLE_JIT=1 every kernel runs as the plain Python it is.
+hash of every source that a kernel can be made of: the engine's, and those of the adapter (or the
+folder of benchmarks or examples) that it stands in. With NUMBA_DISABLE_JIT=1 every kernel runs as the plain Python it is.
 No fastmath and no parallel: results must not depend on the machine. Dividing by zero gives 0 as
 in NumPy, compiled or not; kernels never do.
 """
@@ -46,19 +47,35 @@ JOURNAL_ROWS = numba.typeof(np.zeros(0, JOURNAL_DTYPE))
 INT = types.int64
 
 
-def _cache_folder() -> str:
+@functools.cache
+def _hash_of(*sources: Path) -> str:
     hasher = hashlib.sha256(
         f"{numba.__version__} {np.__version__} {sys.version} {numba.config.BOUNDSCHECK}".encode()
     )
-    for package in ("engine", "adapters", "benchmarks", "examples"):
-        folder = _ENGINE.parent / package
-        for path in sorted(folder.rglob("*.py")):
-            hasher.update(str(path.relative_to(folder.parent)).encode() + b"\0" + path.read_bytes())
+    for source in sources:
+        for path in sorted(source.rglob("*.py")) if source.is_dir() else [source]:
+            hasher.update(str(path.relative_to(_ENGINE.parent)).encode() + b"\0")
+            hasher.update(path.read_bytes())
+    return hasher.hexdigest()[:16]
+
+
+def cache_folder(module: str) -> str:
+    """Return the folder for the compiled functions of a module of foldbook.
+
+    Its name changes with the engine and with the package of the module: no kernel is made of
+    anything else, since adapters do not import each other.
+    """
+    sources = [_ENGINE]
+    _, package, *inside = module.split(".")
+    if package != "engine":
+        # The engine is part of every kernel; anything else only of its own.
+        own = _ENGINE.parent / package
+        if package == "adapters" and inside:
+            own = own / inside[0]
+            own = own if own.is_dir() else own.with_suffix(".py")
+        sources.append(own)
     base = os.environ.get("FOLDBOOK_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    return str(Path(base or Path.home() / ".cache") / "foldbook" / hasher.hexdigest()[:16])
-
-
-_FOLDER = _cache_folder()
+    return str(Path(base or Path.home() / ".cache") / "foldbook" / _hash_of(*sources))
 
 
 class _LinkedCode(JITCodeLibrary):
@@ -181,7 +198,8 @@ def _jit(
     **options: Any,
 ) -> Function:
     previous = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = _FOLDER
+    if cache:
+        numba.config.CACHE_DIR = cache_folder(function.__module__)
     try:
         jit = numba.njit(*signature, cache=cache, nogil=True, error_model=error_model, **options)
         kernel = jit(function)
