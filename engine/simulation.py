@@ -217,8 +217,8 @@ class Simulation:
 
     def in_flight(self, market: str | int = 0) -> int:
         """Return how many commands of a market were sent and are not known to be answered."""
-        base = self.bus.base(self._market(market))
-        return int(self.bus.memory[base + layout.REQUESTS] - self.bus.sight[base + layout.ANSWERS])
+        desk = self.bus.desk(self._market(market))
+        return int(self.bus.memory[desk + layout.REQUESTS] - self.bus.sight[desk + layout.ANSWERS])
 
     def book(self, market: str | int = 0, outcome: Outcome = Outcome.YES) -> BookView:
         """Return the visible book of a market in the terms of an outcome."""
