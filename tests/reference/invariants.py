@@ -110,7 +110,7 @@ class Watch:
 
     def _check_row(self, reference: ReferenceSimulation, index: int) -> None:
         row = reference.journal[index]
-        place = reference._places[index]
+        place = reference.ledger.places[index]
         market, kind = row["market"], row["kind"]
         where = f"journal row {index}"
         assert self.place <= place <= reference.applied, f"{where}: place {place} goes backwards"
@@ -188,7 +188,7 @@ class Watch:
 
     def _check_returned(self, reference: ReferenceSimulation, index: int, where: str) -> None:
         """An event returns what its NO positions are sure to pay; results that fit cost nothing."""
-        row, place = reference.journal[index], reference._places[index]
+        row, place = reference.journal[index], reference.ledger.places[index]
         [event] = [each for each in reference.events if row["market"] in each.indices]
         self.returned[event.indices] += row["cash"]
         self._check_event(reference, event, place, where)
