@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from foldbook.engine.schema import (
@@ -130,13 +131,6 @@ class MarketState:
     def __post_init__(self) -> None:
         self.recorded.desks.append(self)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["recorded"], name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        is_shared = name in Recorded.__dataclass_fields__
-        object.__setattr__(self.recorded if is_shared else self, name, value)
-
     @property
     def inactive(self) -> bool:
         """Say whether the market has closed, or has not begun."""
@@ -164,7 +158,9 @@ class MarketState:
 
     def line(self, side: int) -> list[Order]:
         """Return the open orders of a side of all accounts, first to fill first."""
-        orders = [order for desk in self.desks for order in desk.queue(side)]
+        orders = [
+            order for desk in self.desks for order in desk.open.values() if order.side == side
+        ]
         return sorted(orders, key=lambda order: order.priority)
 
     def others(self, side: int) -> list[Order]:
@@ -191,6 +187,19 @@ class MarketState:
         """Return a place behind all that were given out."""
         self.places += 1
         return self.places
+
+
+def _as_own(name: str) -> property:
+    """Return a field of `Recorded` as a field of `MarketState`."""
+
+    def write(market: MarketState, value: Any) -> None:
+        setattr(market.recorded, name, value)
+
+    return property(attrgetter(f"recorded.{name}"), write)
+
+
+for _name in Recorded.__dataclass_fields__:
+    setattr(MarketState, _name, _as_own(_name))
 
 
 @dataclass
