@@ -8,7 +8,8 @@ commands queue behind what is being delivered.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -69,8 +70,7 @@ def play(
             f"{strategy!r} has none of the hooks {', '.join(HOOKS)}; a plain function needs every="
         )
     player = _Player(sim, strategy, progress)
-    sim.is_playing = True
-    try:
+    with _playing([sim]):
         if is_compiled:
             sim.bus.play(strategy.decide, strategy.words(), every or 0, progress)
         elif every is not None:
@@ -79,14 +79,103 @@ def play(
             player.play_news()
         else:
             player.play_hooks()
+    sim.serve()
+
+
+def play_together(
+    sims: Sequence[Simulation], strategies: Sequence[Any], *, every: int | None = None
+) -> None:
+    """Play the whole session to one strategy for each of several accounts on one bus, in order.
+
+    every: ns between the calls of functions; without it strategies are objects with hooks. Raises
+    as `play` does.
+    """
+    if every is not None and every <= 0:
+        raise ValueError(f"every: {every} ns; expected a positive time")
+    for strategy in strategies:
+        if isinstance(strategy, CompiledStrategy):
+            raise StrategyError(f"{strategy!r}: a compiled strategy plays alone")
+        if every is not None and not callable(strategy):
+            raise StrategyError(f"{strategy!r} is no function, and every= calls one")
+    players = [_Player(sim, each, None) for sim, each in zip(sims, strategies, strict=True)]
+    with _playing(sims):
+        if every is None:
+            _play_hooks_together(players)
+        else:
+            _play_functions_together(players, strategies, every)
+    for sim in sims:
+        sim.serve()
+
+
+@contextmanager
+def _playing(sims: Sequence[Simulation]) -> Iterator[None]:
+    """Let strategies be played to; what they raise becomes a StrategyError."""
+    for sim in sims:
+        sim.is_playing = True
+    try:
+        yield
     except (FoldbookError, KeyboardInterrupt):
         raise
     except BaseException as error:  # whatever user code raises is the user's, and is chained
         raise StrategyError(f"strategy raised {_where(error)}") from error
     finally:
-        sim.is_playing = False
-        sim.bus.memory[layout.WATCH] = 0
-    sim.serve()
+        for sim in sims:
+            sim.is_playing = False
+        sims[0].bus.memory[layout.WATCH] = 0
+
+
+def _play_functions_together(
+    players: Sequence[_Player], functions: Sequence[Callable[[Simulation], Any]], every: int
+) -> None:
+    """Call each function at start + k x every, after all rows with ts <= that time."""
+    session, bus = players[0].sim.session, players[0].sim.bus
+    for ts in range(session.start, session.end + 1, every):
+        bus.advance(ts)
+        for player, decide in zip(players, functions, strict=True):
+            player.sim.serve()
+            player.sim.cause = TIMED
+            decide(player.sim)
+            if player.sim.timers:
+                raise StrategyError("timer: a function called every so often has no on_timer")
+    bus.advance()
+    _finish_together(players)
+
+
+def _play_hooks_together(players: Sequence[_Player]) -> None:
+    """Call the hooks of all players until the tape ends and no timer is left in it."""
+    bus, end = players[0].sim.bus, players[0].sim.session.end
+    for player in players:
+        player.start()
+    _deliver_together(players)
+    for player in players:
+        bus.memory[layout.WATCH] |= player.watch()
+    while True:
+        timer = min(player.next_timer(end) for player in players)
+        if bus.advance(timer) == loop.WATCHED:
+            for player in players:
+                player._deliver_burst()
+        elif timer == NO_TIME:
+            break
+        else:
+            for player in players:
+                if player.next_timer(end) == timer:
+                    player.ring(timer)
+        _deliver_together(players)
+    bus.memory[layout.WATCH] = 0
+    _finish_together(players)
+
+
+def _deliver_together(players: Sequence[_Player]) -> None:
+    """Hand on journal rows until nobody has more to say to them."""
+    while any(player.delivered_journal < player.count for player in players):
+        for player in players:
+            player._deliver_journal()
+
+
+def _finish_together(players: Sequence[_Player]) -> None:
+    for player in players:
+        player._finish()
+    _deliver_together(players)
 
 
 def _where(error: BaseException) -> str:
@@ -128,6 +217,34 @@ class _Player:
         self.moment = sim.now
         self.calls = 0
 
+    @property
+    def count(self) -> int:
+        """How many journal rows there are to hand on."""
+        return int(self.sim.bus.sight[JOURNAL_COUNT])
+
+    def start(self) -> None:
+        """Call the hook of the start."""
+        self.sim.cause = STARTED
+        if self.on_start:
+            self.on_start(self.sim)
+            self._deliver_journal()
+
+    def next_timer(self, end: int) -> int:
+        """Return the first timer up to `end`; NO_TIME if there is none."""
+        timers = self.sim.timers
+        return timers[0] if timers and timers[0] <= end else NO_TIME
+
+    def ring(self, timer: int) -> None:
+        """Call the hook of the timer that is due."""
+        sim = self.sim
+        sim.serve()
+        sim.timers.pop(0)
+        sim.cause = TIMED
+        if self.on_timer:
+            self._check_progress()
+            self.on_timer(sim, timer)
+        self._deliver_journal()
+
     def watch(self) -> int:
         """Return the kinds after which the strategy wants to be asked, as a bit set."""
         kinds = sum(1 << kind for kind in self.tape_hooks)
@@ -168,14 +285,11 @@ class _Player:
         sim = self.sim
         memory = sim.bus.memory
         end = sim.session.end
-        sim.cause = STARTED
-        if self.on_start:
-            self.on_start(sim)
-            self._deliver_journal()
+        self.start()
         reported = 0
         memory[layout.WATCH] = self.watch()
         while True:
-            timer = sim.timers[0] if sim.timers and sim.timers[0] <= end else NO_TIME
+            timer = self.next_timer(end)
             stop = NO_STOP if self.progress is None else reported + _PROGRESS_ROWS
             status = sim.bus.advance(timer, stop)
             if status == loop.WATCHED:
@@ -187,13 +301,7 @@ class _Player:
                 continue
             if timer == NO_TIME:
                 break
-            sim.serve()
-            sim.timers.pop(0)
-            sim.cause = TIMED
-            if self.on_timer:
-                self._check_progress()
-                self.on_timer(sim, timer)
-            self._deliver_journal()
+            self.ring(timer)
         memory[layout.WATCH] = 0
         self._finish()
 
@@ -322,7 +430,7 @@ class _Player:
             self.delivered_journal += 1
             row = bus.row(number)
             hook = self.journal_hooks.get(int(row["kind"]))
-            if hook is not None:
+            if hook is not None and sim.is_told(row):
                 self._check_progress()
                 sim.cause = (int(CauseKind.JOURNAL), int(row["market"]), int(row["row"]))
                 hook(sim, events.from_row(row, sim.tickers))
