@@ -16,9 +16,9 @@ import numpy as np
 from .bus import Bus
 from .errors import StrategyError
 from .journal import Journal
-from .player import play_together
 from .projections import Views
 from .projections.book import SharedBookView
+from .rounds import play_together
 from .schema import JournalKind
 from .session import Session
 from .simulation import NextChange, Simulation

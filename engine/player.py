@@ -60,17 +60,10 @@ def play(
     every: ns between the calls of a function. Raises StrategyError, chained to what the strategy
     raised, if it did.
     """
-    if every is not None and every <= 0:
-        raise ValueError(f"every: {every} ns; expected a positive time")
+    check_strategy(strategy, every)
     is_compiled = isinstance(strategy, CompiledStrategy)
-    if every is not None and not is_compiled and not callable(strategy):
-        raise StrategyError(f"{strategy!r} is no function, and every= calls one")
-    if every is None and not is_compiled and not any(hasattr(strategy, hook) for hook in HOOKS):
-        raise StrategyError(
-            f"{strategy!r} has none of the hooks {', '.join(HOOKS)}; a plain function needs every="
-        )
-    player = _Player(sim, strategy, progress)
-    with _playing([sim]):
+    player = Player(sim, strategy, progress)
+    with playing([sim]):
         if is_compiled:
             sim.bus.play(strategy.decide, strategy.words(), every or 0, progress)
         elif every is not None:
@@ -82,33 +75,22 @@ def play(
     sim.serve()
 
 
-def play_together(
-    sims: Sequence[Simulation], strategies: Sequence[Any], *, every: int | None = None
-) -> None:
-    """Play the whole session to one strategy for each of several accounts on one bus, in order.
-
-    every: ns between the calls of functions; without it strategies are objects with hooks. Raises
-    as `play` does.
-    """
+def check_strategy(strategy: Any, every: int | None) -> None:
+    """Raise ValueError or StrategyError if nothing can be played to a strategy."""
     if every is not None and every <= 0:
         raise ValueError(f"every: {every} ns; expected a positive time")
-    for strategy in strategies:
-        if isinstance(strategy, CompiledStrategy):
-            raise StrategyError(f"{strategy!r}: a compiled strategy plays alone")
-        if every is not None and not callable(strategy):
-            raise StrategyError(f"{strategy!r} is no function, and every= calls one")
-    players = [_Player(sim, each, None) for sim, each in zip(sims, strategies, strict=True)]
-    with _playing(sims):
-        if every is None:
-            _play_hooks_together(players)
-        else:
-            _play_functions_together(players, strategies, every)
-    for sim in sims:
-        sim.serve()
+    if isinstance(strategy, CompiledStrategy):
+        return
+    if every is not None and not callable(strategy):
+        raise StrategyError(f"{strategy!r} is no function, and every= calls one")
+    if every is None and not any(hasattr(strategy, hook) for hook in HOOKS):
+        raise StrategyError(
+            f"{strategy!r} has none of the hooks {', '.join(HOOKS)}; a plain function needs every="
+        )
 
 
 @contextmanager
-def _playing(sims: Sequence[Simulation]) -> Iterator[None]:
+def playing(sims: Sequence[Simulation]) -> Iterator[None]:
     """Let strategies be played to; what they raise becomes a StrategyError."""
     for sim in sims:
         sim.is_playing = True
@@ -124,60 +106,6 @@ def _playing(sims: Sequence[Simulation]) -> Iterator[None]:
         sims[0].bus.memory[layout.WATCH] = 0
 
 
-def _play_functions_together(
-    players: Sequence[_Player], functions: Sequence[Callable[[Simulation], Any]], every: int
-) -> None:
-    """Call each function at start + k x every, after all rows with ts <= that time."""
-    session, bus = players[0].sim.session, players[0].sim.bus
-    for ts in range(session.start, session.end + 1, every):
-        bus.advance(ts)
-        for player, decide in zip(players, functions, strict=True):
-            player.sim.serve()
-            player.sim.cause = TIMED
-            decide(player.sim)
-            if player.sim.timers:
-                raise StrategyError("timer: a function called every so often has no on_timer")
-    bus.advance()
-    _finish_together(players)
-
-
-def _play_hooks_together(players: Sequence[_Player]) -> None:
-    """Call the hooks of all players until the tape ends and no timer is left in it."""
-    bus, end = players[0].sim.bus, players[0].sim.session.end
-    for player in players:
-        player.start()
-    _deliver_together(players)
-    for player in players:
-        bus.memory[layout.WATCH] |= player.watch()
-    while True:
-        timer = min(player.next_timer(end) for player in players)
-        if bus.advance(timer) == loop.WATCHED:
-            for player in players:
-                player._deliver_burst()
-        elif timer == NO_TIME:
-            break
-        else:
-            for player in players:
-                if player.next_timer(end) == timer:
-                    player.ring(timer)
-        _deliver_together(players)
-    bus.memory[layout.WATCH] = 0
-    _finish_together(players)
-
-
-def _deliver_together(players: Sequence[_Player]) -> None:
-    """Hand on journal rows until nobody has more to say to them."""
-    while any(player.delivered_journal < player.count for player in players):
-        for player in players:
-            player._deliver_journal()
-
-
-def _finish_together(players: Sequence[_Player]) -> None:
-    for player in players:
-        player._finish()
-    _deliver_together(players)
-
-
 def _where(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     last = frames[-1]
@@ -191,7 +119,7 @@ def _where(error: BaseException) -> str:
     return f"{type(error).__name__}: {said} ({last.filename}, line {last.lineno})"
 
 
-class _Player:
+class Player:
     """One strategy's hooks, and how far the journal and the tape have been delivered to it."""
 
     def __init__(self, sim: Simulation, strategy: Any, progress: Progress | None):
@@ -227,7 +155,7 @@ class _Player:
         self.sim.cause = STARTED
         if self.on_start:
             self.on_start(self.sim)
-            self._deliver_journal()
+            self.deliver_journal()
 
     def next_timer(self, end: int) -> int:
         """Return the first timer up to `end`; NO_TIME if there is none."""
@@ -243,7 +171,7 @@ class _Player:
         if self.on_timer:
             self._check_progress()
             self.on_timer(sim, timer)
-        self._deliver_journal()
+        self.deliver_journal()
 
     def watch(self) -> int:
         """Return the kinds after which the strategy wants to be asked, as a bit set."""
@@ -278,7 +206,7 @@ class _Player:
             sim.advance_served(NO_TIME, NO_STOP)
         else:
             advance()
-        self._finish()
+        self.finish()
 
     def play_hooks(self) -> None:
         """Call the hooks until the tape ends and no timer is left in it."""
@@ -293,7 +221,7 @@ class _Player:
             stop = NO_STOP if self.progress is None else reported + _PROGRESS_ROWS
             status = sim.bus.advance(timer, stop)
             if status == loop.WATCHED:
-                self._deliver_burst()
+                self.deliver_burst()
                 continue
             if self.progress is not None and stop <= sim.events < len(sim.session.tape):
                 reported = sim.events
@@ -303,7 +231,7 @@ class _Player:
                 break
             self.ring(timer)
         memory[layout.WATCH] = 0
-        self._finish()
+        self.finish()
 
     def play_news(self) -> None:
         """Call the hooks where the agent sees late: whenever it is shown something, and at timers.
@@ -317,7 +245,7 @@ class _Player:
         sim.cause = STARTED
         if self.on_start:
             self.on_start(sim)
-            self._deliver_journal()
+            self.deliver_journal()
         while True:
             timer = sim.timers[0] if sim.timers else NO_TIME
             moment = min(bus.next_news(), timer)
@@ -336,10 +264,10 @@ class _Player:
                 if self.on_timer:
                     self._check_progress()
                     self.on_timer(sim, timer)
-                self._deliver_journal()
+                self.deliver_journal()
         bus.follow()
         self._deliver_news()
-        self._finish()
+        self.finish()
 
     def _deliver_news(self) -> None:
         """Hand on the tape rows that the agent has been shown, and then what it knows of its own
@@ -362,13 +290,13 @@ class _Player:
                 sim.cause = sim.last_burst()
                 hook(sim, events.from_row(rows[i], sim.tickers))
         if self.journal_hooks:
-            self._deliver_journal()
+            self.deliver_journal()
         if self.on_book:
             for market in changed:
                 row = bus.sight[bus.base(market) + ROWS] - 1
                 sim.cause = (int(CauseKind.TAPE), market, row)
                 self.on_book(sim, sim.tickers[market])
-                self._deliver_journal()
+                self.deliver_journal()
 
     def _check_progress(self) -> None:
         """Count the calls of hooks at one moment. Raises StrategyError if they do not end."""
@@ -381,17 +309,17 @@ class _Player:
                 "events, or sets timers for now, without end"
             )
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         sim = self.sim
         sim.cause = sim.last_burst()
         sim.serve()
         if self.on_end:
             self.on_end(sim)
-            self._deliver_journal()
+            self.deliver_journal()
         if self.progress is not None:
             self.progress(sim.events, len(sim.session.tape))
 
-    def _deliver_burst(self) -> None:
+    def deliver_burst(self) -> None:
         sim = self.sim
         bus = sim.bus
         memory = bus.memory
@@ -405,21 +333,21 @@ class _Player:
             for i in (
                 np.flatnonzero(np.isin(kinds, list(self.tape_hooks))) + self.delivered_tape
             ).tolist():
-                self._deliver_journal(before=i)
+                self.deliver_journal(before=i)
                 sim.cause = cause
                 row = rows[i]
                 self.tape_hooks[int(row["kind"])](sim, events.from_row(row, sim.tickers))
             self.delivered_tape = cursor
         if self.journal_hooks:
-            self._deliver_journal()
+            self.deliver_journal()
         if self.on_book and seen & BOOK_CHANGES:
             market = int(rows[cursor - 1]["market"])
             sim.cause = (int(CauseKind.TAPE), market, memory[bus.base(market) + ROWS] - 1)
             self.on_book(sim, sim.tickers[market])
             if self.journal_hooks:
-                self._deliver_journal()
+                self.deliver_journal()
 
-    def _deliver_journal(self, before: int | None = None) -> None:
+    def deliver_journal(self, before: int | None = None) -> None:
         """Hand on journal rows, those that they cause included; or those placed by row `before`."""
         sim = self.sim
         bus = sim.bus

@@ -26,7 +26,7 @@ LAYERS = (
     {"bus"},
     {"projections"},
     {"gateway", "simulation"},
-    {"player", "accounts"},
+    {"player", "rounds", "accounts"},
     {"config"},
     {"backtest", "result", "metrics", "explain", "accounting", "trust", "evidence", "band"},
     {"__init__"},
