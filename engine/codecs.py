@@ -257,7 +257,12 @@ def quote(
     return Codec("quote", "quote", sizes, offsets=offsets)
 
 
-CODECS: dict[str, Callable[[], Codec]] = {"limit5": limit5, "sized21": sized21, "now5": now5, "quote": quote}
+CODECS: dict[str, Callable[[], Codec]] = {
+    "limit5": limit5,
+    "sized21": sized21,
+    "now5": now5,
+    "quote": quote,
+}
 """Functions that make the codecs with a name."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from foldbook.engine import Side
 from foldbook.engine.simulation import Simulation
 from foldbook.engine.units import decimal_cash, decimal_price, decimal_qty
 
@@ -17,7 +18,7 @@ def text(simulation: Simulation) -> str:
     lines = []
     for side, levels in ((1, book.asks(LEVELS)[::-1]), (0, book.bids(LEVELS))):
         for price, qty in levels:
-            order = own.get((side, price))  # type: ignore[call-overload]
+            order = own.get((Side(side), price))
             mark = f"  own {decimal_qty(order.left)}" if order else ""
             lines.append(f"{'bid' if side == 0 else 'ask'} {decimal_price(price)} "
                          f"{decimal_qty(qty):>12}{mark}")
