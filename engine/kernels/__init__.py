@@ -2,8 +2,8 @@
 
 Everything that changes the state of a run lives here. Read in this order:
 
-- `layout` names the words, `desks` says which account's stand in their place; `arithmetic` and `fees`
-  compute with them;
+- `layout` names the words, `desks` says which account's stand in their place; `arithmetic` and
+  `fees` compute with them;
 - `book`, `orders` (with `queue_models` and `client_ids`), `positions`, `flights`, `groups`, `risk`
   and `reward` each fold events into their own words, and `journal` hands every row to all of them;
 - `refusals` says what the venue would refuse, `fills` what becomes of an order, `walks` and
