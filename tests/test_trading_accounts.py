@@ -365,7 +365,7 @@ def test_would_reject_is_what_submitting_says() -> None:
     wanted = {Reason.POST_ONLY_CROSS, Reason.INSUFFICIENT_BALANCE, Reason.FOK_INSUFFICIENT_VOLUME}
     assert wanted <= set(seen) and seen[None] > 50, seen
     traded = accounts.journal().rows["evidence"] == Evidence.ACCOUNT
-    assert traded.sum() > 20
+    assert traded.sum() > 10
 
 
 def test_a_balance_covers_the_fees_of_the_whole_walk() -> None:
@@ -473,6 +473,22 @@ def test_projections_are_told_of_their_own_account() -> None:
     assert set(mine["account"].tolist()) == {0} and len(mine) + len(other.journal()) == len(
         accounts.journal()
     )
+
+
+def test_commands_on_their_way_are_of_each_account() -> None:
+    """With a delay of orders, one is shown what it has sent, the other is not; and their client ids
+    are counted apart."""
+    scene = Scene().book(1, BOOK).more(9_000_000, BUY, 40, 5)
+    accounts, one, other = pair(scene, latency=Latency.constant("1ms"), client_ids=1)
+    accounts.advance(1)
+    one.submit(0, SELL, c(49), 10, client_id=5)
+    assert [order.ahead for order in one.orders.open()] == [-1] and other.orders.open() == []
+    assert (one.in_flight(0), other.in_flight(0)) == (1, 0)
+    accounts.advance(2)
+    other.submit(0, BUY, c(49), 10, client_id=5)
+    accounts.advance()
+    assert (one.positions.qty(0), other.positions.qty(0)) == (-10, 10)
+    assert one.journal().rows["ts"].tolist() == [1, 1, 1_000_001, 1_000_002]
 
 
 # What cannot be.
