@@ -4,6 +4,7 @@ docs/session-format.md describes the files.
 """
 
 from .about import FORMAT_VERSION
+from .background import Background
 from .books import book_at
 from .facts import describe
 from .folder import (
@@ -23,6 +24,7 @@ __all__ = [
     "FORMAT_VERSION",
     "PORTABLE_FILE",
     "TAPE_FILE",
+    "Background",
     "book_at",
     "describe",
     "digest_of",
