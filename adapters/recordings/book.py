@@ -175,7 +175,7 @@ def end_burst(state, rows, levels, ts, recv):  # type: ignore[no-untyped-def]
 @compiled
 def find_fault(messages, state, at, count):  # type: ignore[no-untyped-def]
     """Return why the full book at `at`, of `count` levels, cannot be, or KEPT."""
-    bid, ask = 0, _ONE
+    bid, ask = np.int64(0), np.int64(_ONE)
     if at + count >= len(messages):
         return BAD_VALUE
     for later in range(at + 1, at + 1 + count):
@@ -255,21 +255,21 @@ def take_differences(messages, state, levels, shown, rows, at):  # type: ignore[
         price = np.int64(messages["price"][later])
         shown[side, price] = messages["qty"][later]
         if side == _BUY:
-            low = np.int64(min(low, price))
+            low = min(low, price)
         else:
-            high = np.int64(max(high, price))
+            high = max(high, price)
     flags = np.int64(messages["flags"][at])
     low = low if flags & _MORE[0] else np.int64(1)
     high = high if flags & _MORE[1] else np.int64(_ONE - 1)
     for sign in (-1, 1):
-        for price in range(_ONE - 1, low - 1, -1):
-            difference = shown[_BUY, price] - levels[_BUY, price]
+        for level in range(_ONE - 1, low - 1, -1):
+            difference = shown[_BUY, level] - levels[_BUY, level]
             if difference * sign > 0:
-                change_level(messages, state, levels, rows, at, _BUY, price, difference)
-        for price in range(1, high + 1):
-            difference = shown[_SELL, price] - levels[_SELL, price]
+                change_level(messages, state, levels, rows, at, _BUY, level, difference)
+        for level in range(1, high + 1):
+            difference = shown[_SELL, level] - levels[_SELL, level]
             if difference * sign > 0:
-                change_level(messages, state, levels, rows, at, _SELL, price, difference)
+                change_level(messages, state, levels, rows, at, _SELL, level, difference)
 
 
 @compiled
