@@ -103,7 +103,8 @@ class ImportedMarket:
     """One market of an import: takes messages in order of arrival, keeps its tape on disk.
 
     counts: what the importer counts beside raw messages. facts: see RecordedMarket.
-    has_receipts: set it to False where recv is made of ts.
+    has_receipts: set it to False where recv is made of ts. read: set it where not every row that
+    was read gives a message.
     """
 
     def __init__(self, owner: Import, ticker: str, recording: str, path: Path, fold: MarketFold,
@@ -113,6 +114,7 @@ class ImportedMarket:
         self.counts: Counter[str] = Counter()
         self.left_out: Counter[str] = Counter()
         self.has_receipts = True
+        self.read: int | None = None
         self._owner = owner
         self._recording = recording
         self._path = path
@@ -184,7 +186,8 @@ class ImportedMarket:
         return RecordedMarket(
             market, rows, self._recording,
             tuple(self._owner.files[number].name for number in sorted(self._files)),
-            self._read, fold.joined, fold.unjoined, dict(self.counts), reasons, examples,
+            self._read if self.read is None else self.read, fold.joined, fold.unjoined,
+            dict(self.counts), reasons, examples,
             dict(fold.left_out + self.left_out), queue,
             {"first_ts": self._first_ts, "joined": fold.joined, "unjoined": fold.unjoined,
              "queue": attrs.asdict(queue), **self.facts},
