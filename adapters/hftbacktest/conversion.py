@@ -8,11 +8,12 @@ stay below 2^53. A float that misses a decimal by a few ulps comes of arithmetic
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 
 from foldbook.engine.errors import TapeError
-from foldbook.engine.units import QTY_MAX, QTY_ONE
+from foldbook.engine.units import QTY_MAX
 
 from ..recordings.windows import Window
 
@@ -28,10 +29,9 @@ class Decimals:
     def __init__(self, origin: Decimal, step: Decimal, units_max: int):
         places = max(0, *(-int(value.normalize().as_tuple().exponent) for value in (origin, step)))
         self._scale = 10**places
-        self._origin = int(origin * self._scale)
-        self._step = int(step * self._scale)
+        self._origin, self._step = (int(Fraction(value) * self._scale) for value in (origin, step))
         self._units_max = units_max
-        if max(abs(self._origin) + units_max * self._step, self._scale) >= EXACT_MAX:
+        if abs(self._origin) + units_max * self._step >= EXACT_MAX:
             self._units_max = (EXACT_MAX - 1 - abs(self._origin)) // self._step
         if self._scale >= EXACT_MAX or self._units_max < 1:
             raise TapeError(f"{origin:f} and steps of {step:f}: are too fine for float64")
@@ -61,4 +61,4 @@ def prices(window: Window) -> Decimals:
 
 def quantities(window: Window) -> Decimals:
     """Return the floats of a window's quantities, in 0.01 contract."""
-    return Decimals(Decimal(0), window.contract / QTY_ONE, QTY_MAX)
+    return Decimals(Decimal(0), window.quantity(1), QTY_MAX)

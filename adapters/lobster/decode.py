@@ -197,10 +197,15 @@ class Decoder:
 
     def _print(self, at: At, message: Message) -> None:
         """A trade that the displayed book did not feel: of a hidden order, or of an auction."""
-        price = self._units("price", message.price, must=True)
+        try:
+            price = self._units("price", message.price, must=True)
+            qty = self._contracts(message.size)
+        except RefusedError as error:
+            self._refuse(self._first_file + MESSAGES, at[2], error)
+            return
         assert price is not None
         flags = int(TapeFlag.BLOCK) if message.type is MessageType.CROSS else 0
-        self._feed.print_trade(at, message.side, price, self._contracts(message.size), flags)
+        self._feed.print_trade(at, message.side, price, qty, flags)
 
     def _change(self, at: At, message: Message, price: int, ends: list[int]) -> None:
         """An order comes, shrinks or goes. Raises RefusedError if the book cannot have had it."""
@@ -247,6 +252,9 @@ class Decoder:
                 # It changed while its level was not shown.
                 feed.orders.forget(order)
                 order = None
+        elif qty > feed.orders.unseen(side, price) and not (
+                feed.orders.levels[side][price].was_hidden):
+            raise RefusedError("id", "order id", message.order, "an order that rests there")
         if message.type is MessageType.EXECUTED:
             feed.trade(at, at, side, price, order, qty)
         elif order is not None:

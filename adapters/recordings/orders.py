@@ -75,6 +75,12 @@ class Orders:
         queue = self.levels[side].get(price)
         return queue.total if queue else 0
 
+    def unseen(self, side: int, price: int) -> int:
+        """Return the largest part of a level whose orders nobody saw arrive."""
+        queue = self.levels[side].get(price)
+        return max((size for order, size in queue.sizes.items()
+                    if isinstance(order, int) and order < 0), default=0) if queue else 0
+
     def best(self, side: int) -> int:
         """Return the best price of a side; 0 or one dollar if it is empty."""
         if self._best[side] not in self.levels[side]:

@@ -16,7 +16,7 @@ import attrs
 import numpy as np
 
 from foldbook.engine.schema import TAPE_DTYPE
-from foldbook.engine.units import CASH_ONE, PRICE_ONE, QTY_MAX, QTY_ONE
+from foldbook.engine.units import PRICE_ONE, QTY_MAX, QTY_ONE
 
 from .reports import RefusedError
 
@@ -33,7 +33,8 @@ OriginOption = Annotated[str | None, "The venue's price that becomes $0; needs -
 TickOption = Annotated[str | None, "The venue's price step, which becomes $0.0001."]
 ContractOption = Annotated[str | None, "The venue's quantity that one contract stands for."]
 
-_EXACT = Context(prec=80, traps=[InvalidOperation, Inexact, Overflow])
+_EXACT = Context(prec=300, traps=[InvalidOperation, Inexact, Overflow])
+_PLAIN = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
 _DECIMAL = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?(?:[eE][-+]?[0-9]{1,2})?")
 
 
@@ -50,10 +51,9 @@ def option(name: str, value: str | int | Decimal | None) -> Decimal | None:
     """Return an option that is a decimal number, or None. Raises ValueError that names it."""
     if value is None:
         return None
-    try:
-        return decimal(name, str(value), "a decimal number, such as 0.01")
-    except RefusedError:
-        raise ValueError(f"{name}: {value!r} is no decimal number such as 0.01") from None
+    if not _PLAIN.fullmatch(str(value)):
+        raise ValueError(f"{name}: {value!r} is no decimal number such as 0.01")
+    return Decimal(str(value))
 
 
 def _positive(instance: object, attribute: attrs.Attribute, value: Decimal) -> None:
@@ -72,7 +72,7 @@ def chosen(
     assert size is not None
     if at is not None and step is None:
         raise ValueError("origin: needs --tick; together they are the window")
-    window = Window(at or Decimal(0), step or Decimal(1), size)
+    window = Window(Decimal(0) if at is None else at, Decimal(1) if step is None else step, size)
     return (window if at is not None else None), step, size
 
 
@@ -101,14 +101,16 @@ class Window:
         >>> Window.around(Decimal("585.74"), Decimal("0.01"), Decimal(1)).origin
         Decimal('535.74')
         """
-        return cls(middle // tick * tick - MIDDLE * tick, tick, contract)
+        below = _EXACT.divide_int(middle, tick) - MIDDLE
+        return cls(_EXACT.multiply(below, tick), tick, contract)
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Window:
         """Return the window that the facts of a session state. Raises ValueError if none is."""
         try:
-            return cls(*(Decimal(facts[name]) for name in ("origin", "tick", "contract")))
-        except (KeyError, TypeError, InvalidOperation):
+            found = [option(name, facts[name]) for name in ("origin", "tick", "contract")]
+            return cls(*(value for value in found if value is not None))
+        except (KeyError, TypeError, ValueError):
             raise ValueError(f"window is {facts!r}, expected origin, tick and contract") from None
 
     def to_json(self) -> dict[str, str]:
@@ -122,7 +124,7 @@ class Window:
         >>> Window(Decimal(0), Decimal("0.01"), Decimal(1)).value_of_dollar
         Decimal('100.00')
         """
-        return PRICE_ONE * self.tick * self.contract
+        return _EXACT.multiply(_EXACT.multiply(Decimal(PRICE_ONE), self.tick), self.contract)
 
     def units(self, field: str, text: str) -> int:
         """Return a price in $0.0001. Raises RefusedError: off_grid, or `OUTSIDE` the window.
@@ -146,7 +148,7 @@ class Window:
 
     def units_of(self, field: str, value: Decimal) -> int:
         """Return a price in $0.0001, as `units` does."""
-        last = self.origin + PRICE_ONE * self.tick
+        last = self.price(PRICE_ONE)
         if not self.origin < value < last:
             raise RefusedError(
                 OUTSIDE, field, f"{value:f}",
@@ -177,11 +179,11 @@ class Window:
         if rest:
             raise RefusedError(
                 "too_fine", field, f"{value:f}",
-                f"a multiple of {self.contract / QTY_ONE:f}; state a finer --contract",
+                f"a multiple of {self.quantity(1):f}; state a finer --contract",
             )
         if not 0 <= whole <= QTY_MAX:
             raise RefusedError("size", field, f"{value:f}",
-                               f"0 .. {QTY_MAX * self.contract / QTY_ONE:f}")
+                               f"0 .. {self.quantity(QTY_MAX):f}")
         return int(whole)
 
     def price(self, units: int) -> Decimal:
@@ -190,11 +192,11 @@ class Window:
         >>> Window(Decimal(500), Decimal("0.01"), Decimal(1)).price(8533)
         Decimal('585.33')
         """
-        return self.origin + units * self.tick
+        return _EXACT.add(self.origin, _EXACT.multiply(Decimal(units), self.tick))
 
     def quantity(self, units: int) -> Decimal:
         """Return what a quantity in 0.01 contract is at the venue."""
-        return units * self.contract / QTY_ONE
+        return _EXACT.multiply(Decimal(units), self.contract).scaleb(-2, _EXACT)
 
     def cash(self, units: int) -> Decimal:
         """Return what cash in $0.000001 is at the venue, once every position is closed again.
@@ -202,4 +204,4 @@ class Window:
         >>> Window(Decimal(500), Decimal("0.01"), Decimal(1)).cash(100)
         Decimal('0.01')
         """
-        return (units * self.value_of_dollar / CASH_ONE).normalize()
+        return _EXACT.multiply(Decimal(units), self.value_of_dollar).scaleb(-6, _EXACT).normalize()
