@@ -94,6 +94,21 @@ def import_group() -> None:
     """
 
 
+@command("foldbook export hftbacktest sessions/KXGOLD15M-26AUG102130-30 --to gold.npz")
+@click.argument("format")
+@click.argument("session")
+@click.option("--to", required=True, type=click.Path(path_type=Path), help="File to write.")
+@click.option("--market", help="The market to write, where the session has several.")
+def export(format: str, session: str, to: Path, market: str | None, as_json: bool) -> None:
+    """Write a market of a session in another's format.
+
+    FORMAT names an exporter, such as hftbacktest.
+    """
+    from . import exports, reports, show
+
+    show.answer(*reports.exported(exports.export(format, session, to, market), as_json))
+
+
 @command("foldbook info sessions/KXGOLD15M-26AUG102130-30")
 @click.argument("session")
 @click.option("--book-at", type=click.IntRange(0, 2**63 - 1), metavar="TS",

@@ -77,6 +77,13 @@ def imported(reported: Iterable[Any], as_json: bool) -> tuple[Any, ...]:
     return {"sessions": found}, as_json, *parts
 
 
+def exported(written: dict[str, Any], as_json: bool) -> tuple[Any, ...]:
+    """Say what was written, and what the format could not hold of it."""
+    counts = [(name, value) for name, value in written.items() if isinstance(value, int)]
+    return (written, as_json, f"{written['file']}: {written['market']}",
+            table([[value for _, value in counts]], *(name for name, _ in counts)))
+
+
 def session(found: Session, as_json: bool) -> tuple[Any, ...]:
     """Say what a session holds."""
     data = sessions.describe(found)

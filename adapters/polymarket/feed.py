@@ -166,7 +166,9 @@ class _Feed:
         market = self._markets.get(condition)
         if market is None:
             record = self._records.of(condition)
-            imported = self._job.market(record.ticker, f"market {condition}")
+            imported = self._job.market(
+                record.ticker, f"market {condition}", joins_trades=True
+            )
             imported.facts["close_ts"] = record.close_ts
             imported.facts["settled_ts"] = record.settled_ts
             market = self._markets[condition] = _Market(record, Moments(imported))

@@ -1,7 +1,7 @@
 """The messages of one Polymarket market, in YES terms, a moment (one ts) at a time.
 
 Both tokens speak of one book, and the last word counts: a statement that the other token makes at
-the same time is a check. A trade is joined to a decrease of its moment, price and maker side.
+the same time is a check.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import attrs
 import numpy as np
 
-from foldbook.engine.schema import MarketStatus, Side, TapeFlag
+from foldbook.engine.schema import MarketStatus, Side
 from foldbook.engine.units import PRICE_ONE
 
 from ..recordings import MESSAGE_DTYPE, ImportedMarket, MessageFlag, MessageKind
@@ -32,23 +32,6 @@ class Origin:
     is_yes: bool
 
 
-@attrs.frozen
-class _Statement:
-    """A SET of one level, or a BOOK with all of its levels."""
-
-    origin: Origin
-    levels: tuple[tuple[int, int, int], ...]
-    is_book: bool
-
-
-@attrs.frozen
-class _Trade:
-    origin: Origin
-    side: int
-    price: int
-    qty: int
-
-
 class Moments:
     """Takes the frames of one market in order and hands messages to its import."""
 
@@ -56,18 +39,13 @@ class Moments:
         self.imported = imported
         imported.is_counting = False
         self._levels: Levels = ({}, {})
-        self._before: Levels = ({}, {})
-        """The book before the moment that is being read."""
         self._step: int | None = None
         self._is_anchored = False
         self._ts = -1
         self._latest = -1
-        self._statements: list[_Statement] = []
-        self._trades: list[_Trade] = []
-        self._others: list[np.ndarray] = []
         self._stated: dict[tuple[int, int], tuple[int, bool]] = {}
         self._book: tuple[bool, Levels] | None = None
-        self._hashes: set[tuple[str, int, int]] = set()
+        self._trades: set[tuple[str, int, int, int, bool]] = set()
         self._waiting: list[np.ndarray] = []
         self._count = 0
 
@@ -83,7 +61,12 @@ class Moments:
             if agrees and found == self._levels:
                 return
         self._book = (origin.is_yes, found)
-        self._statements.append(_Statement(origin, levels, True))
+        messages = np.repeat(_message(origin, MessageKind.LEVEL), len(levels) + 1)
+        messages["kind"][0] = MessageKind.BOOK
+        messages["qty"][0] = len(levels)
+        for column, name in enumerate(("side", "price", "qty")):
+            messages[name][1:] = [level[column] for level in levels]
+        self._keep(messages)
         self._levels = (dict(found[0]), dict(found[1]))
         self._is_anchored = True
 
@@ -97,7 +80,7 @@ class Moments:
             if agrees:
                 return
         self._stated[side, price] = (qty, origin.is_yes)
-        self._statements.append(_Statement(origin, ((side, price, qty),), False))
+        self._keep(_message(origin, MessageKind.SET, side=side, price=price, qty=qty))
         if qty:
             self._levels[side][price] = qty
         else:
@@ -119,8 +102,8 @@ class Moments:
 
     def lose(self, origin: Origin) -> None:
         """End the trust in the book until the next full one."""
-        self._flush_moment()
         self._is_anchored = False
+        self._stated, self._book = {}, None
         self._keep(_message(origin, MessageKind.LOST))
 
     def trade(
@@ -129,15 +112,12 @@ class Moments:
         """Take a trade. side: the maker's. One that the other token reports too counts once."""
         self._begin(origin)
         if transaction is not None:
-            key = (transaction, price, qty)
-            if key in self._hashes and any(
-                (each.side, each.price, each.qty) == (side, price, qty)
-                and each.origin.is_yes != origin.is_yes for each in self._trades
-            ):
+            told = (transaction, side, price, qty)
+            if (*told, not origin.is_yes) in self._trades:
                 self.imported.counts["mirrored_trades"] += 1
                 return
-            self._hashes.add(key)
-        self._trades.append(_Trade(origin, side, price, qty))
+            self._trades.add((*told, origin.is_yes))
+        self._keep(_message(origin, MessageKind.TRADE, side=side, price=price, qty=qty))
 
     def tick(self, origin: Origin, step: int) -> None:
         """Take a new step of the price grid; prices that are finer refine it all the same."""
@@ -147,17 +127,16 @@ class Moments:
         self._begin(origin)
         message = _message(origin, MessageKind.GRID, price=step, flags=int(MessageFlag.LOOSE))
         message["ahead"] = step
-        self._others.append(message)
+        self._keep(message)
 
     def settle(self, origin: Origin, payout: int) -> None:
         """The market closes and settles."""
         self._begin(origin)
         for status, price in ((MarketStatus.CLOSED, 0), (MarketStatus.SETTLED, payout)):
-            self._others.append(_message(origin, MessageKind.STATUS, price=price, qty=int(status)))
+            self._keep(_message(origin, MessageKind.STATUS, price=price, qty=int(status)))
 
     def finish(self, ending: np.ndarray) -> None:
         """Hand over what waits and what ends the market, and store it."""
-        self._flush_moment()
         self._flush()
         self.imported.add(ending)
         self.imported.finish()
@@ -168,61 +147,17 @@ class Moments:
         return self._latest
 
     def _begin(self, origin: Origin) -> None:
+        """Forget what was said at another time."""
         if origin.ts != self._ts:
-            self._flush_moment()
             self._ts = origin.ts
             self._latest = max(self._latest, origin.ts)
-
-    def _flush_moment(self) -> None:
-        """Turn what was stated at one time into messages, trades before what they took."""
-        waiting = self._trades
-        levels = self._before
-        for statement in self._statements:
-            waiting = self._join(statement, levels, waiting)
-        for trade in waiting:
-            self._keep(_trade_message(trade, 0))
-        for message in self._others:
-            self._keep(message)
-        self._statements, self._trades, self._others = [], [], []
-        self._stated, self._book = {}, None
-        self._hashes = set()
-        self._before = (dict(self._levels[0]), dict(self._levels[1]))
-
-    def _join(self, statement: _Statement, levels: Levels, trades: list[_Trade]) -> list[_Trade]:
-        """Emit a statement, and before it each trade that it may have shown; return the others."""
-        stated: Levels = ({}, {})
-        for side, price, qty in statement.levels:
-            stated[side][price] = qty
-        left = []
-        for trade in trades:
-            before = levels[trade.side].get(trade.price, 0)
-            is_named = statement.is_book or trade.price in stated[trade.side]
-            after = stated[trade.side].get(trade.price, 0)
-            if not is_named or before - after < trade.qty:
-                left.append(trade)
-                continue
-            self._keep(_trade_message(trade, int(TapeFlag.JOINED)))
-            self._keep(_message(statement.origin, MessageKind.CHANGE, side=trade.side,
-                                price=trade.price, qty=-trade.qty))
-            levels[trade.side][trade.price] = before - trade.qty
-        if statement.is_book:
-            self._keep(_book_messages(statement))
-            for side in Side:
-                levels[side].clear()
-                levels[side].update(stated[side])
-            return left
-        [(ladder, price, qty)] = statement.levels
-        if levels[ladder].get(price, 0) != qty or len(left) == len(trades):
-            self._keep(_message(statement.origin, MessageKind.SET, side=ladder, price=price,
-                                qty=qty))
-        levels[ladder][price] = qty
-        return left
+            self._stated, self._book = {}, None
+            self._trades = set()
 
     def _keep(self, messages: np.ndarray) -> None:
         self._waiting.append(messages)
         self._count += len(messages)
-        # A joined trade and its change are kept one after the other: they must not be parted.
-        if self._count >= FLUSHED_MESSAGES and messages["kind"][0] != MessageKind.TRADE:
+        if self._count >= FLUSHED_MESSAGES:
             self._flush()
 
     def _flush(self) -> None:
@@ -239,17 +174,3 @@ def _message(
     message[0] = (origin.ts, origin.recv, qty, origin.row, price, 0, 0, origin.file, kind, side,
                   flags)
     return message
-
-
-def _trade_message(trade: _Trade, flags: int) -> np.ndarray:
-    return _message(trade.origin, MessageKind.TRADE, side=trade.side, price=trade.price,
-                    qty=trade.qty, flags=flags)
-
-
-def _book_messages(statement: _Statement) -> np.ndarray:
-    messages = np.repeat(_message(statement.origin, MessageKind.LEVEL), len(statement.levels) + 1)
-    messages["kind"][0] = MessageKind.BOOK
-    messages["qty"][0] = len(statement.levels)
-    for column, name in enumerate(("side", "price", "qty")):
-        messages[name][1:] = [level[column] for level in statement.levels]
-    return messages

@@ -25,6 +25,7 @@ from foldbook.engine.units import decimal_price, iso_time
 
 from . import book
 from .files import Meter, Progress
+from .joining import Joiner
 from .messages import MessageKind
 from .reports import UNKNOWN, RefusedError, Rejections, Report
 from .storing import RecordedMarket, Store
@@ -70,12 +71,17 @@ class Import:
     ) -> None:
         shutil.rmtree(self.work, ignore_errors=True)
 
-    def market(self, ticker: str, recording: str, *, grid: Grid | None = None,
-               event: str = "") -> ImportedMarket:
-        """Begin a market. grid: None finds one from the prices; event: see `Market.event`."""
+    def market(self, ticker: str, recording: str, *, grid: Grid | None = None, event: str = "",
+               joins_trades: bool = False) -> ImportedMarket:
+        """Begin a market.
+
+        grid: None finds one from the prices. event: see `Market.event`. joins_trades: find for each
+        trade what it took from the book, among what has its ts (`joining`); else the messages say.
+        """
         self._numbers += 1
         path = self.work / f"{self._numbers}.rows"
-        return ImportedMarket(self, ticker, recording, path, MarketFold(grid), event)
+        joiner = Joiner() if joins_trades else None
+        return ImportedMarket(self, ticker, recording, path, MarketFold(grid), event, joiner)
 
     def store(self, recorded: RecordedMarket) -> None:
         """Store a market that is complete."""
@@ -105,11 +111,12 @@ class ImportedMarket:
     counts: raw messages by kind, and what else the importer counts. facts: see RecordedMarket.
     has_receipts: set it to False where recv is made of ts. is_counting: rows and raw messages are
     counted from the messages handed in, each row of a file once where its messages stand together
-    (row 0 never); an importer for which that is not so sets it to False, and counts.
+    (row 0 never); an importer for which that is not so sets it to False, and counts. read: rows
+    read; one that knows better than the count sets it at the end.
     """
 
     def __init__(self, owner: Import, ticker: str, recording: str, path: Path, fold: MarketFold,
-                 event: str):
+                 event: str, joiner: Joiner | None):
         self.ticker = ticker
         self.facts: dict[str, Any] = {}
         self.counts: Counter[str] = Counter()
@@ -122,6 +129,7 @@ class ImportedMarket:
         self._path = path
         self._fold = fold
         self._event = event
+        self._joiner = joiner
         self._files: set[int] = set()
         self._last = (-1, -1)
         self._rows = 0
@@ -133,6 +141,10 @@ class ImportedMarket:
         if not len(messages):
             return
         self._count(messages)
+        self._take(messages if self._joiner is None else self._joiner.feed(messages))
+
+    def _take(self, messages: np.ndarray) -> None:
+        """Fold messages, and append what comes of them to the tape."""
 
         def refuse(index: int, verdict: int) -> None:
             message = messages[index]
@@ -161,6 +173,8 @@ class ImportedMarket:
         has_places: the messages state in `ahead` where each decrease stood; else the queues are
         rebuilt by the rules of `engine.queues`.
         """
+        if self._joiner is not None:
+            self._take(self._joiner.finish())
         with self._path.open("ab") as file:
             rest = self._fold.finish()
             rest.tofile(file)
