@@ -20,6 +20,7 @@ from foldbook.engine.units import MILLISECOND, PRICE_ONE, QTY_MAX, QTY_ONE, dura
 from ..recordings import (
     BAD,
     MESSAGE_DTYPE,
+    NOISE,
     TIME_MAX,
     DryRun,
     Group,
@@ -148,9 +149,10 @@ class _Reader:
         scale = self._price if name.endswith("px") else self._qty
         values = column.flatten().to_numpy(zero_copy_only=False)
         lengths = column.value_lengths().fill_null(_NULL).to_numpy(zero_copy_only=False)
-        units, noise = scale.column(name, values)
-        ends = np.cumsum(np.maximum(lengths, 0))
-        return units, noise, np.stack([ends - np.maximum(lengths, 0), ends, lengths]), values
+        units, oddities = scale.column(name, values)
+        counts = np.maximum(lengths, 0)
+        ends = np.cumsum(counts)
+        return units, oddities == NOISE, np.stack([ends - counts, ends, lengths]), values
 
     def _take(self, file: int, row: int, columns: dict[str, Any], at: int) -> None:
         name = columns["market_id"][at]

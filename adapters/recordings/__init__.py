@@ -7,7 +7,7 @@ docs/importing.md for how to write an importer.
 from .files import Meter, Progress, blocks, find_files, read_lines
 from .imports import Import, ImportedMarket
 from .messages import MESSAGE_DTYPE, TIME_MAX, MessageFlag, MessageKind
-from .numbers import BAD, Scale
+from .numbers import BAD, FLOORED, NOISE, Scale
 from .options import DryRun, Group, KeepGoing, Metadata
 from .reports import UNKNOWN, Problems, RefusedError, Rejections, Report, one_line
 from .spool import Spool
@@ -16,7 +16,9 @@ from .tapes import Grid, MarketFold
 
 __all__ = [
     "BAD",
+    "FLOORED",
     "MESSAGE_DTYPE",
+    "NOISE",
     "TIME_MAX",
     "UNKNOWN",
     "DryRun",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from foldbook.engine.compiled import compiled
+from foldbook.engine.compiled import entry, inner
 from foldbook.engine.schema import MarketStatus, Side, TapeFlag, TapeKind
 from foldbook.engine.units import PRICE_ONE, QTY_MAX
 
@@ -51,7 +51,7 @@ MARGIN = 2 * LEVELS + 16
 """Rows that one message can give, besides one for each of its own levels."""
 
 
-@compiled
+@inner
 def emit(state, rows, ts, recv, kind, qty):  # type: ignore[no-untyped-def]
     """Append a row; the caller fills what else its kind has. Return its index."""
     at = state[ROWS]
@@ -70,7 +70,7 @@ def emit(state, rows, ts, recv, kind, qty):  # type: ignore[no-untyped-def]
     return at
 
 
-@compiled
+@inner
 def emit_grid(state, rows, ts, recv):  # type: ignore[no-untyped-def]
     """Append the grid as it is now."""
     at = emit(state, rows, ts, recv, _ROW_GRID, state[WIDTH])
@@ -80,14 +80,14 @@ def emit_grid(state, rows, ts, recv):  # type: ignore[no-untyped-def]
     note_price(state, state[EDGE])
 
 
-@compiled
+@inner
 def emit_fee(state, rows, ts, recv):  # type: ignore[no-untyped-def]
     """Append the fee rates as they are now."""
     at = emit(state, rows, ts, recv, _ROW_FEE, state[TAKER])
     rows["ahead"][at] = state[MAKER]
 
 
-@compiled
+@inner
 def emit_gap(state, rows, levels, recv):  # type: ignore[no-untyped-def]
     """End the trust in the book, at the last known time of the market."""
     emit(state, rows, state[LAST_TS], recv, _ROW_GAP, 0)
@@ -97,7 +97,7 @@ def emit_gap(state, rows, levels, recv):  # type: ignore[no-untyped-def]
     state[GAPS] += 1
 
 
-@compiled
+@inner
 def clear(state, levels):  # type: ignore[no-untyped-def]
     """Leave no order standing."""
     levels[:] = 0
@@ -105,7 +105,7 @@ def clear(state, levels):  # type: ignore[no-untyped-def]
     state[ASK] = _ONE
 
 
-@compiled
+@inner
 def note_price(state, price):  # type: ignore[no-untyped-def]
     """Keep the greatest step that divides all prices so far."""
     common, rest = state[COMMON], np.int64(price)
@@ -114,7 +114,7 @@ def note_price(state, price):  # type: ignore[no-untyped-def]
     state[COMMON] = common
 
 
-@compiled
+@inner
 def on_grid(state, price):  # type: ignore[no-untyped-def]
     """Whether a price lies inside the dollar, and on the grid of the market if that is stated."""
     if price <= 0 or price >= _ONE:
@@ -127,7 +127,7 @@ def on_grid(state, price):  # type: ignore[no-untyped-def]
     return price % state[CENTER] == 0
 
 
-@compiled
+@inner
 def refine(state, common):  # type: ignore[no-untyped-def]
     """Make an unstated grid as fine as a price needs; return whether it changed."""
     step = min(state[CENTER], state[EDGE])
@@ -143,7 +143,7 @@ def refine(state, common):  # type: ignore[no-untyped-def]
     return True
 
 
-@compiled
+@inner
 def set_level(state, levels, side, price, qty):  # type: ignore[no-untyped-def]
     """Set a level, and walk the best price of its side to where it is."""
     levels[side, price] = qty
@@ -163,7 +163,7 @@ def set_level(state, levels, side, price, qty):  # type: ignore[no-untyped-def]
     state[ASK] = ask
 
 
-@compiled
+@inner
 def end_burst(state, rows, levels, ts, recv):  # type: ignore[no-untyped-def]
     """A message with another ts ends the burst before it.
 
@@ -173,7 +173,7 @@ def end_burst(state, rows, levels, ts, recv):  # type: ignore[no-untyped-def]
         emit_gap(state, rows, levels, recv)
 
 
-@compiled
+@inner
 def find_fault(messages, state, at, count):  # type: ignore[no-untyped-def]
     """Return why the full book at `at`, of `count` levels, cannot be, or KEPT."""
     bid, ask = np.int64(0), np.int64(_ONE)
@@ -196,7 +196,7 @@ def find_fault(messages, state, at, count):  # type: ignore[no-untyped-def]
     return IMPOSSIBLE if bid >= ask else KEPT
 
 
-@compiled
+@inner
 def take_book(messages, state, levels, shown, rows, verdicts, at):  # type: ignore[no-untyped-def]
     """A full book: a snapshot, or in a trusted book its differences if it is a picture."""
     count = messages["qty"][at]
@@ -242,7 +242,7 @@ def take_book(messages, state, levels, shown, rows, verdicts, at):  # type: igno
     state[GAP_OPEN] = 0
 
 
-@compiled
+@inner
 def take_differences(messages, state, levels, shown, rows, at):  # type: ignore[no-untyped-def]
     """Turn a picture into the changes since: decreases first, each side from its best price.
 
@@ -273,7 +273,7 @@ def take_differences(messages, state, levels, shown, rows, at):  # type: ignore[
                 change_level(messages, state, levels, rows, at, _SELL, level, difference)
 
 
-@compiled
+@inner
 def change_level(messages, state, levels, rows, at, side, price, qty):  # type: ignore[no-untyped-def]
     """Append a change of one level by qty (signed) and apply it. Return its row."""
     kind = _ROW_INCREASE if qty > 0 else _ROW_DECREASE
@@ -286,7 +286,7 @@ def change_level(messages, state, levels, rows, at, side, price, qty):  # type: 
     return row
 
 
-@compiled
+@inner
 def change_of(messages, state, levels, rows, verdicts, at):  # type: ignore[no-untyped-def]
     """Return by how much a CHANGE or SET changes its level; 0 if it is not to be applied."""
     side = np.int64(messages["side"][at])
@@ -323,7 +323,7 @@ def change_of(messages, state, levels, rows, verdicts, at):  # type: ignore[no-u
     return qty
 
 
-@compiled
+@inner
 def take_change(messages, state, levels, rows, verdicts, at):  # type: ignore[no-untyped-def]
     """Apply a CHANGE or SET of one level."""
     qty = change_of(messages, state, levels, rows, verdicts, at)
@@ -338,7 +338,7 @@ def take_change(messages, state, levels, rows, verdicts, at):  # type: ignore[no
         place(messages, state, rows, row, at)
 
 
-@compiled
+@inner
 def place(messages, state, rows, row, at):  # type: ignore[no-untyped-def]
     """State in a decrease what stood ahead of it, as far as the recording knows."""
     ahead = np.int64(messages["ahead"][at])
@@ -352,7 +352,7 @@ def place(messages, state, rows, row, at):  # type: ignore[no-untyped-def]
         state[IDENTIFIED] += 1
 
 
-@compiled
+@inner
 def emit_trade(messages, state, rows, at, ts, recv, flag):  # type: ignore[no-untyped-def]
     """Append the trade at `at`."""
     row = emit(state, rows, ts, recv, _ROW_TRADE, messages["qty"][at])
@@ -366,7 +366,7 @@ def emit_trade(messages, state, rows, at, ts, recv, flag):  # type: ignore[no-un
         state[UNJOINED] += 1
 
 
-@compiled
+@inner
 def take_trade(messages, state, levels, rows, verdicts, at):  # type: ignore[no-untyped-def]
     """A trade; together with what it did to the book, if that is the next message.
 
@@ -410,7 +410,7 @@ def take_trade(messages, state, levels, rows, verdicts, at):  # type: ignore[no-
     return 2
 
 
-@compiled
+@inner
 def take_status(messages, state, levels, rows, verdicts, at):  # type: ignore[no-untyped-def]
     """A status; one that closes the market empties its book."""
     status = messages["qty"][at]
@@ -432,7 +432,7 @@ def take_status(messages, state, levels, rows, verdicts, at):  # type: ignore[no
         state[ENDED] = 1
 
 
-@compiled
+@inner
 def take_terms(messages, state, rows, verdicts, at):  # type: ignore[no-untyped-def]
     """A grid or fee rates; before the first snapshot they wait for it."""
     if messages["kind"][at] == _GRID:
@@ -456,7 +456,7 @@ def take_terms(messages, state, rows, verdicts, at):  # type: ignore[no-untyped-
         emit_fee(state, rows, messages["ts"][at], state[RECV])
 
 
-@compiled
+@entry
 def fold_rows(messages, begin, state, levels, shown, rows, verdicts):  # type: ignore[no-untyped-def]
     """Fold messages of one market from `begin` on; return where it stopped for want of room.
 
@@ -503,7 +503,7 @@ def fold_rows(messages, begin, state, levels, shown, rows, verdicts):  # type: i
     return at
 
 
-@compiled
+@entry
 def finish(state, levels, rows):  # type: ignore[no-untyped-def]
     """End the last burst: a recording that stops in a crossed book stops in a gap."""
     end_burst(state, rows, levels, np.int64(-1), state[RECV])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from foldbook.engine.compiled import compiled
+from foldbook.engine.compiled import entry, inner
 from foldbook.engine.schema import MarketStatus, TapeFlag
 from foldbook.engine.units import PRICE_ONE
 
@@ -20,6 +20,7 @@ _STATUS, _LOST = int(MessageKind.STATUS), int(MessageKind.LOST)
 _CLOSED, _JOINED = int(MarketStatus.CLOSED), int(TapeFlag.JOINED)
 _MORE = (int(MessageFlag.MORE_BUY), int(MessageFlag.MORE_SELL))
 _ONE = PRICE_ONE
+_ANY = -1
 
 
 class Joiner:
@@ -52,7 +53,7 @@ class Joiner:
         return out[: join_rows(messages, self._levels, self._shown, used, out)]
 
 
-@compiled
+@entry
 def join_rows(messages, levels, shown, used, out):  # type: ignore[no-untyped-def]
     """Copy messages to `out`, moment by moment; return how many stand there.
 
@@ -70,12 +71,16 @@ def join_rows(messages, levels, shown, used, out):  # type: ignore[no-untyped-de
             if kind == _SNAPSHOT or kind == _BOOK:
                 last = min(at + max(messages["qty"][at], np.int64(0)), np.int64(end - 1))
                 show(messages, levels, shown, at, last)
-                count = join(messages, levels, shown, used, out, count, begin, end, at)
-                levels[:] = shown
-                out[count : count + last + 1 - at] = messages[at : last + 1]
-                count += last + 1 - at
-                at = last
-            elif kind == _CHANGE or kind == _SET:
+                count = join(messages, levels, shown, used, out, count, begin, end, at, _ANY)
+                for side in range(2):
+                    for price in range(1, _ONE):
+                        levels[side, price] = shown[side, price]
+                while at <= last:
+                    out[count] = messages[at]
+                    count += 1
+                    at += 1
+                continue
+            if kind == _CHANGE or kind == _SET:
                 count = join_change(messages, levels, shown, used, out, count, begin, end, at)
             elif kind != _TRADE:
                 if kind == _LOST or (kind == _STATUS and messages["qty"][at] >= _CLOSED):
@@ -91,37 +96,49 @@ def join_rows(messages, levels, shown, used, out):  # type: ignore[no-untyped-de
     return count
 
 
-@compiled
+@inner
 def is_level(messages, at):  # type: ignore[no-untyped-def]
     """Whether a message names a side and a price that a book has."""
     side, price = messages["side"][at], messages["price"][at]
     return 0 <= side <= 1 and 0 < price < _ONE
 
 
-@compiled
+@inner
 def show(messages, levels, shown, at, last):  # type: ignore[no-untyped-def]
     """Fill `shown` with the book at `at`, whose levels end at `last`."""
     shown[:] = 0
-    worst = np.array([_ONE, 0])
+    low, high = np.int64(_ONE), np.int64(0)
     for later in range(at + 1, last + 1):
         if is_level(messages, later):
             side, price = np.int64(messages["side"][later]), np.int64(messages["price"][later])
             shown[side, price] = messages["qty"][later]
-            worst[side] = min(worst[side], price) if side == 0 else max(worst[side], price)
+            if side == 0:
+                low = min(low, price)
+            else:
+                high = max(high, price)
     flags = np.int64(messages["flags"][at])
     if flags & _MORE[0]:
-        shown[0, : worst[0]] = levels[0, : worst[0]]
+        for level in range(low):
+            shown[0, level] = levels[0, level]
     if flags & _MORE[1]:
-        shown[1, worst[1] + 1 :] = levels[1, worst[1] + 1 :]
+        for level in range(high + 1, _ONE + 1):
+            shown[1, level] = levels[1, level]
 
 
-@compiled
-def join(messages, levels, shown, used, out, count, begin, end, at):  # type: ignore[no-untyped-def]
-    """Put out the trades of a moment that the book at `at` may have shown, each with its change."""
+@inner
+def join(  # type: ignore[no-untyped-def]
+    messages, levels, shown, used, out, count, begin, end, at, only
+):
+    """Put out the trades of a moment that the message at `at` may have shown, each with its change.
+
+    shown: the book after it; only: the price of the one level that it speaks of, or _ANY.
+    """
     for trade in range(begin, end):
         if messages["kind"][trade] != _TRADE or used[trade] or not is_level(messages, trade):
             continue
         side, price = np.int64(messages["side"][trade]), np.int64(messages["price"][trade])
+        if only != _ANY and (price != only or side != messages["side"][at]):
+            continue
         qty = messages["qty"][trade]
         if 0 < qty <= levels[side, price] - shown[side, price]:
             count = put_out(messages, used, out, count, trade, at)
@@ -129,7 +146,7 @@ def join(messages, levels, shown, used, out, count, begin, end, at):  # type: ig
     return count
 
 
-@compiled
+@inner
 def put_out(messages, used, out, count, trade, at):  # type: ignore[no-untyped-def]
     """Put out a joined trade and its change, which the message at `at` showed; return the count."""
     out[count] = messages[trade]
@@ -145,7 +162,7 @@ def put_out(messages, used, out, count, trade, at):  # type: ignore[no-untyped-d
     return count + 2
 
 
-@compiled
+@inner
 def join_change(  # type: ignore[no-untyped-def]
     messages, levels, shown, used, out, count, begin, end, at
 ):
@@ -159,9 +176,8 @@ def join_change(  # type: ignore[no-untyped-def]
     after = messages["qty"][at] if is_set else before + messages["qty"][at]
     first = count
     if 0 <= after < before:
-        shown[:] = levels
         shown[side, price] = after
-        count = join(messages, levels, shown, used, out, count, begin, end, at)
+        count = join(messages, levels, shown, used, out, count, begin, end, at, price)
     left = after - levels[side, price]
     if left != 0 or count == first:
         out[count] = messages[at]

@@ -6,6 +6,7 @@ a few ulps (1.9300000000000002): such a value is the multiple of the unit it lie
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from decimal import Decimal
@@ -18,10 +19,12 @@ ULPS = 4
 """How far from a multiple of the unit a float may lie and still be it."""
 BAD = -(2**62)
 """Stands in a column for a value that `Scale.units` refuses."""
+NOISE, FLOORED = 1, 2
+"""What is odd about a value: a float a few ulps off its decimal; rounded down."""
 ENTRIES_MAX = 1 << 20
 """Values a scale remembers before it starts anew: bounds its memory."""
 
-_DECIMAL = re.compile(r"([+-]?)([0-9]{0,18})(?:\.([0-9]{0,40}))?")
+_DECIMAL = re.compile(r"([+-]?)([0-9]{0,20})(?:\.([0-9]{0,40}))?")
 
 Number = str | int | float | Decimal
 
@@ -56,27 +59,31 @@ class Scale:
         """Return a value in units. Raises RefusedError that names the field."""
         known = self._known.get(value) if type(value) in (str, float) else None  # type: ignore[arg-type]
         if known is None:
-            known = self._read(field, value)
+            known = self.read(field, value)
             if type(value) in (str, float):
                 if len(self._known) >= ENTRIES_MAX:
                     self._known.clear()
                 self._known[value] = known  # type: ignore[index]
         units, oddity = known
-        self.float_noise += oddity == _NOISE
-        self.floored += oddity == _FLOORED
+        self.float_noise += oddity == NOISE
+        self.floored += oddity == FLOORED
         return units
 
     def column(self, field: str, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return (units, float noise) of a column of floats or ints: int64, BAD for what `units`
-        refuses, and a bool array of the values that are a few ulps off their decimal."""
-        noise = np.zeros(len(values), np.bool_)
+        """Return (units, oddities) of a column of floats or ints.
+
+        units: int64, BAD for what `units` refuses. oddities: int8, NOISE for a float that is a few
+        ulps off its decimal, FLOORED for one that was rounded down, else 0.
+        """
+        oddities = np.zeros(len(values), np.int8)
         if values.dtype.kind not in "fiu":
             raise TypeError(f"{field}: a column of {values.dtype}, expected floats or ints")
         if values.dtype.kind in "iu":
-            wide = values.astype(np.int64)
-            units = np.where(np.abs(wide) <= self.high // self.one, wide, -1) * self.one
-            return np.where((units >= self.low) & (units <= self.high) & (wide == values), units,
-                            BAD), noise
+            limit = max(abs(self.low), abs(self.high)) // self.one
+            fits = (values >= -limit if values.dtype.kind == "i" else True) & (values <= limit)
+            units = np.where(fits, values, 0).astype(np.int64) * self.one
+            units[~fits | (units < self.low) | (units > self.high)] = BAD
+            return units, oddities
         with np.errstate(invalid="ignore", over="ignore"):
             scaled = np.rint(values * self.one)
             # A double that is the nearest one to a decimal of at most 15 digits is that decimal.
@@ -84,16 +91,12 @@ class Scale:
             units = np.where(exact, scaled, 0).astype(np.int64)
         units[~exact | (units < self.low) | (units > self.high)] = BAD
         for at in np.flatnonzero(~exact).tolist():
-            try:
-                units[at], oddity = self._read(field, float(values[at]))
-            except RefusedError:
-                continue
-            noise[at] = oddity == _NOISE
-            self.floored += oddity == _FLOORED
-        self.float_noise += int(np.count_nonzero(noise))
-        return units, noise
+            with contextlib.suppress(RefusedError):
+                units[at], oddities[at] = self.read(field, float(values[at]))
+        return units, oddities
 
-    def _read(self, field: str, value: Number | None) -> tuple[int, int]:
+    def read(self, field: str, value: Number | None) -> tuple[int, int]:
+        """Return (units, oddity) of a value. Raises RefusedError that names the field."""
         if value is None or value == "":
             raise RefusedError("missing_field", field, value, self.expected)
         if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
@@ -104,14 +107,14 @@ class Scale:
         if rest and isinstance(value, float):
             nearest = units + (2 * rest >= denominator)
             if abs(value - nearest / self.one) <= ULPS * math.ulp(value):
-                units, rest, oddity = nearest, 0, _NOISE
+                units, rest, oddity = nearest, 0, NOISE
         if not self.low <= units <= self.high:
             raise RefusedError(self.why, field, value, self.expected)
         if rest:
             if not self.floors:
                 raise RefusedError("too_fine", field, value,
                                    f"{self.expected}, a multiple of 1/{self.one}")
-            oddity = _FLOORED
+            oddity = FLOORED
         return units, oddity
 
     def _fraction(self, field: str, value: Number) -> tuple[int, int]:
@@ -132,5 +135,3 @@ def _plain(value: float | Decimal) -> str:
     exact = Decimal(repr(value)) if isinstance(value, float) else value
     return f"{exact:f}" if exact.is_finite() and abs(exact) < 10**18 else str(exact)
 
-
-_NOISE, _FLOORED = 1, 2
