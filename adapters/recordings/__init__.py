@@ -11,8 +11,8 @@ from .numbers import BAD, FLOORED, NOISE, Scale
 from .options import DryRun, Group, KeepGoing, Metadata
 from .reports import UNKNOWN, Problems, RefusedError, Rejections, Report, one_line
 from .spool import Spool
-from .storing import RecordedMarket, Store
-from .tapes import Grid, MarketFold
+from .storing import RecordedMarket, Store, check_ticker
+from .tapes import Grid, MarketFold, step_of
 
 __all__ = [
     "BAD",
@@ -42,7 +42,9 @@ __all__ = [
     "Spool",
     "Store",
     "blocks",
+    "check_ticker",
     "find_files",
     "one_line",
     "read_lines",
+    "step_of",
 ]

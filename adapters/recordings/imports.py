@@ -90,12 +90,15 @@ class Import:
     def reports(self) -> list[Report]:
         """Return the reports once every market is finished. Raises TapeError if there is none.
 
-        Rows that were refused and name no market are counted with the first session.
+        Rows that were refused and belong to none that is stored are counted with the first session.
         """
         reports = self._store.reports()
         if not reports:
             names = ", ".join(map(str, self.files))
             raise TapeError(f"{names}: holds no market with a snapshot of its book or a trade")
+        for ticker in list(self.rejections.reasons):
+            if ticker != UNKNOWN:
+                self.rejections.put(UNKNOWN, *self.rejections.take(ticker))
         reasons, examples = self.rejections.take(UNKNOWN)
         if reasons:
             first = reports[0]
@@ -179,11 +182,10 @@ class ImportedMarket:
             rest = self._fold.finish()
             rest.tofile(file)
         self._rows += len(rest)
-        reasons, examples = self._owner.rejections.take(self.ticker)
         if not self._rows:
             self._path.unlink()
-            self._owner.rejections.put(UNKNOWN, reasons, examples)
             return
+        reasons, examples = self._owner.rejections.take(self.ticker)
         rows: np.ndarray = np.memmap(self._path, TAPE_DTYPE, mode="r")
         market = Market(self.ticker or "?", self._fold.tick, self._event)
         queue = self._fold.places

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 import numpy as np
@@ -38,6 +38,16 @@ class Grid:
     step: int
     edge: int = 0
     width: int = 0
+
+
+def step_of(prices: Sequence[int]) -> int:
+    """Return the coarsest step of a grid, $0.0001, that has all of these prices and steps.
+
+    >>> step_of([4000, 4050]), step_of([])
+    (50, 100)
+    """
+    common = math.gcd(*prices)
+    return next(step for step in book.STEPS if common % step == 0)
 
 
 class MarketFold:
@@ -112,9 +122,7 @@ class MarketFold:
     @property
     def tick(self) -> int:
         """The finest step that the market has used."""
-        words = (book.COMMON, book.CENTER, book.EDGE)
-        common = math.gcd(*(int(self._state[word]) for word in words))
-        return next(step for step in book.STEPS if common % step == 0)
+        return step_of([int(self._state[word]) for word in (book.COMMON, book.CENTER, book.EDGE)])
 
     @property
     def feed_offset(self) -> int | None:
