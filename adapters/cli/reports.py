@@ -72,7 +72,16 @@ def imported(reported: Iterable[Any], as_json: bool) -> tuple[Any, ...]:
     if reasons:
         parts.append(table(sorted(reasons.items()), "rejected because", "lines"))
         parts += [text for each in found for text in each["examples"]][:EXAMPLES_MAX]
+    if not all(each["written"] for each in found):
+        parts.append("dry run: nothing was written")
     return {"sessions": found}, as_json, *parts
+
+
+def exported(written: dict[str, Any], as_json: bool) -> tuple[Any, ...]:
+    """Say what was written, and what the format could not hold of it."""
+    counts = [(name, value) for name, value in written.items() if isinstance(value, int)]
+    return (written, as_json, f"{written['file']}: {written['market']}",
+            table([[value for _, value in counts]], *(name for name, _ in counts)))
 
 
 def session(found: Session, as_json: bool) -> tuple[Any, ...]:
