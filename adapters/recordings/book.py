@@ -23,6 +23,7 @@ _CHANGE, _SET, _TRADE = int(MessageKind.CHANGE), int(MessageKind.SET), int(Messa
 _STATUS, _GRID = int(MessageKind.STATUS), int(MessageKind.GRID)
 _FEE, _LOST = int(MessageKind.FEE), int(MessageKind.LOST)
 _MORE = (int(MessageFlag.MORE_BUY), int(MessageFlag.MORE_SELL))
+_LOOSE = int(MessageFlag.LOOSE)
 _ROW_SNAPSHOT, _ROW_LEVEL = int(TapeKind.SNAPSHOT), int(TapeKind.SNAPSHOT_LEVEL)
 _ROW_INCREASE, _ROW_DECREASE = int(TapeKind.INCREASE), int(TapeKind.DECREASE)
 _ROW_TRADE, _ROW_STATUS = int(TapeKind.TRADE), int(TapeKind.STATUS)
@@ -129,7 +130,7 @@ def on_grid(state, price):  # type: ignore[no-untyped-def]
 @compiled
 def refine(state, common):  # type: ignore[no-untyped-def]
     """Make an unstated grid as fine as a price needs; return whether it changed."""
-    step = state[CENTER]
+    step = min(state[CENTER], state[EDGE])
     if state[LISTED] or common % step == 0:
         return False
     for finer in STEPS:
@@ -441,7 +442,7 @@ def take_terms(messages, state, rows, verdicts, at):  # type: ignore[no-untyped-
         if is_wide or center <= 0 or edge <= 0 or _ONE % center or _ONE % edge:
             verdicts[at] = BAD_VALUE
             return
-        state[LISTED] = 1
+        state[LISTED] = 0 if messages["flags"][at] & _LOOSE else 1
         state[CENTER], state[EDGE], state[WIDTH] = center, edge, width
         if state[ANCHORED]:
             emit_grid(state, rows, messages["ts"][at], state[RECV])

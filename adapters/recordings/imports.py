@@ -25,6 +25,7 @@ from foldbook.engine.units import decimal_price, iso_time
 
 from . import book
 from .files import Meter, Progress
+from .joining import Joiner
 from .messages import MessageKind
 from .reports import UNKNOWN, RefusedError, Rejections, Report
 from .storing import RecordedMarket, Store
@@ -70,12 +71,17 @@ class Import:
     ) -> None:
         shutil.rmtree(self.work, ignore_errors=True)
 
-    def market(self, ticker: str, recording: str, *, grid: Grid | None = None,
-               event: str = "") -> ImportedMarket:
-        """Begin a market. grid: None finds one from the prices; event: see `Market.event`."""
+    def market(self, ticker: str, recording: str, *, grid: Grid | None = None, event: str = "",
+               joins_trades: bool = False) -> ImportedMarket:
+        """Begin a market.
+
+        grid: None finds one from the prices. event: see `Market.event`. joins_trades: find for each
+        trade what it took from the book, among what has its ts (`joining`); else the messages say.
+        """
         self._numbers += 1
         path = self.work / f"{self._numbers}.rows"
-        return ImportedMarket(self, ticker, recording, path, MarketFold(grid), event)
+        joiner = Joiner() if joins_trades else None
+        return ImportedMarket(self, ticker, recording, path, MarketFold(grid), event, joiner)
 
     def store(self, recorded: RecordedMarket) -> None:
         """Store a market that is complete."""
@@ -102,27 +108,30 @@ class Import:
 class ImportedMarket:
     """One market of an import: takes messages in order of arrival, keeps its tape on disk.
 
-    counts: what the importer counts beside raw messages. facts: see RecordedMarket.
-    has_receipts: set it to False where recv is made of ts. read: set it where not every row that
-    was read gives a message.
+    counts: raw messages by kind, and what else the importer counts. facts: see RecordedMarket.
+    has_receipts: set it to False where recv is made of ts. is_counting: rows and raw messages are
+    counted from the messages handed in, each row of a file once where its messages stand together
+    (row 0 never); an importer for which that is not so sets it to False, and counts. read: rows
+    read; one that knows better than the count sets it at the end.
     """
 
     def __init__(self, owner: Import, ticker: str, recording: str, path: Path, fold: MarketFold,
-                 event: str):
+                 event: str, joiner: Joiner | None):
         self.ticker = ticker
         self.facts: dict[str, Any] = {}
         self.counts: Counter[str] = Counter()
         self.left_out: Counter[str] = Counter()
         self.has_receipts = True
-        self.read: int | None = None
+        self.is_counting = True
+        self.read = 0
         self._owner = owner
         self._recording = recording
         self._path = path
         self._fold = fold
         self._event = event
+        self._joiner = joiner
         self._files: set[int] = set()
         self._last = (-1, -1)
-        self._read = 0
         self._rows = 0
         self._first_ts: int | None = None
 
@@ -132,6 +141,10 @@ class ImportedMarket:
         if not len(messages):
             return
         self._count(messages)
+        self._take(messages if self._joiner is None else self._joiner.feed(messages))
+
+    def _take(self, messages: np.ndarray) -> None:
+        """Fold messages, and append what comes of them to the tape."""
 
         def refuse(index: int, verdict: int) -> None:
             message = messages[index]
@@ -149,7 +162,7 @@ class ImportedMarket:
 
     def refuse(self, file: int, row: int, error: RefusedError) -> None:
         """Count a row that could not be decoded. Raises TapeError unless the import keeps going."""
-        self._read += (file, row) != self._last
+        self.read += (file, row) != self._last or not self.is_counting
         self._last = (file, row)
         self._owner.rejections.refuse(self._owner.files[file], row, self.ticker, error.why,
                                       str(error))
@@ -160,6 +173,8 @@ class ImportedMarket:
         has_places: the messages state in `ahead` where each decrease stood; else the queues are
         rebuilt by the rules of `engine.queues`.
         """
+        if self._joiner is not None:
+            self._take(self._joiner.finish())
         with self._path.open("ab") as file:
             rest = self._fold.finish()
             rest.tofile(file)
@@ -186,8 +201,7 @@ class ImportedMarket:
         return RecordedMarket(
             market, rows, self._recording,
             tuple(self._owner.files[number].name for number in sorted(self._files)),
-            self._read if self.read is None else self.read, fold.joined, fold.unjoined,
-            dict(self.counts), reasons, examples,
+            self.read, fold.joined, fold.unjoined, dict(self.counts), reasons, examples,
             dict(fold.left_out + self.left_out), queue,
             {"first_ts": self._first_ts, "joined": fold.joined, "unjoined": fold.unjoined,
              "queue": attrs.asdict(queue), **self.facts},
@@ -196,6 +210,9 @@ class ImportedMarket:
 
     def _count(self, messages: np.ndarray) -> None:
         """Count raw messages: what came of one row of a file is one that was read."""
+        self._files.update(np.unique(messages["file"][messages["row"] > 0]).tolist())
+        if not self.is_counting:
+            return
         kinds = messages["kind"]
         for name, members in _RAW.items():
             self.counts[name] += int(np.isin(kinds, members).sum())
@@ -204,8 +221,7 @@ class ImportedMarket:
         new[1:] = (files[1:] != files[:-1]) | (rows[1:] != rows[:-1])
         new[0] = (int(files[0]), int(rows[0])) != self._last
         self._last = (int(files[-1]), int(rows[-1]))
-        self._read += int(new.sum())
-        self._files.update(np.unique(files).tolist())
+        self.read += int(np.count_nonzero(new & (rows > 0)))
 
 
 def _refusal(messages: np.ndarray, at: int, verdict: int) -> str:
