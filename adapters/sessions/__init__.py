@@ -1,7 +1,9 @@
-"""Sessions at rest: how they are stored and loaded, and what can be said about them."""
+"""Sessions at rest: how they are stored and loaded, cut and joined, and what can be said of them."""
 
 from .books import book_at
-from .facts import describe
+from .doctor import Diagnosis, diagnose, examine, find_sessions
+from .facts import describe, facts_of
+from .findings import Finding, Problem, Severity
 from .folder import (
     ABOUT_FILE,
     FORMAT_VERSION,
@@ -12,16 +14,33 @@ from .folder import (
     verify_digest,
     write,
 )
+from .merging import merge, merge_tapes
+from .samples import sample
+from .slices import slice_of
+from .splits import split
 
 __all__ = [
     "ABOUT_FILE",
     "FORMAT_VERSION",
     "TAPE_FILE",
+    "Diagnosis",
+    "Finding",
+    "Problem",
+    "Severity",
     "book_at",
     "describe",
+    "diagnose",
     "digest_of",
+    "examine",
+    "facts_of",
+    "find_sessions",
     "load",
+    "merge",
+    "merge_tapes",
+    "sample",
     "save",
+    "slice_of",
+    "split",
     "verify_digest",
     "write",
 ]
