@@ -92,7 +92,7 @@ def session(found: Session, as_json: bool) -> tuple[Any, ...]:
         f"{data['session']}: {len(markets)} markets, {data['events']} events",
         table(markets, "market", "first", "last", "tick", "status", "result", "gaps", "quality"),
         table([[data[name] for name in counts]], *counts),
-        table(_facts(data["facts"]), "", "", title="facts (of the whole stretch)"),
+        table(_facts(data["facts"]), "fact", "of the whole stretch"),
         table([[value for _, value in parts]], *(name for name, _ in parts),
               title=f"quality {figure(quality['score'])}, the product of"),
         *quality["reasons"],

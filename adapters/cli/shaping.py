@@ -1,4 +1,4 @@
-"""The commands that make sessions of sessions: split, merge, slice, sample; and what they answer."""
+"""The commands that make sessions of sessions: split, merge, slice and sample."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def slice(
 @click.argument("given", nargs=-1, required=True, metavar="SESSION|FOLDER...")
 @click.option("--n", default=5, show_default=True, type=click.IntRange(min=1), help="How many.")
 @click.option("--window", metavar="TIME", help="Draw stretches this long, not whole sessions: 5m.")
-@click.option("--seed", type=int, default=0, show_default=True, help="The same seed, the same draw.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another draw.")
 @click.option("--to", type=click.Path(path_type=Path),
               help="Folder to write them to; without it whole sessions are only named.")
 def sample(

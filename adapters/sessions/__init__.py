@@ -1,4 +1,4 @@
-"""Sessions at rest: how they are stored and loaded, cut and joined, and what can be said of them."""
+"""Sessions at rest: how they are stored, loaded, cut and joined, and what can be said of them."""
 
 from .books import book_at
 from .doctor import Diagnosis, diagnose, examine, find_sessions

@@ -320,8 +320,9 @@ def _clock(patient: Patient, at: np.ndarray, delay: np.ndarray) -> Iterator[Find
     if len(jumps):
         most = int(np.abs(np.diff(floors)).max()) / MILLISECOND
         yield patient.found(Problem.CLOCK_JUMP, Severity.WARNING,
-                            f"the least difference of the two clocks jumps {_times_over(len(jumps))}, by "
-                            f"up to {most:.3f} ms", at[starts[known][jumps + 1]])
+                            f"the least difference of the two clocks jumps "
+                            f"{_times_over(len(jumps))}, by up to {most:.3f} ms",
+                            at[starts[known][jumps + 1]])
 
 
 def _end(patient: Patient) -> Iterator[Finding]:

@@ -135,12 +135,13 @@ def _twice(loaded: list[Session]) -> Iterator[Finding]:
                 name = str(session.source.get("path", session.name))
                 spans.setdefault(market.ticker, []).append((int(ts[0]), int(ts[-1]), name))
     for ticker, held in spans.items():
-        held.sort()
-        for (_, end, before), (start, _, after) in zip(held, held[1:], strict=False):
-            if start <= end:
-                yield Finding(Problem.DUPLICATE, Severity.WARNING, after,
-                              f"it holds the market at times at which {before} holds it too",
+        latest: tuple[int, str] | None = None
+        for start, end, name in sorted(held):
+            if latest is not None and start <= latest[0]:
+                yield Finding(Problem.DUPLICATE, Severity.WARNING, name,
+                              f"it holds the market at times at which {latest[1]} holds it too",
                               ticker)
+            latest = max(latest or (end, name), (end, name))
 
 
 def _broken_rule(place: Path) -> Finding | None:

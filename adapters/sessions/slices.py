@@ -34,23 +34,30 @@ def slice_of(
     """Return the stretch of a session with since <= ts < until, ns; None is its end there.
 
     markets: tickers or indices, kept in the session's order; None: all that are open at `since` or
-    have rows in the stretch. Rows keep their receipts and their `ahead`: the exchange's queue is the
-    same. Raises KeyError for a market that is not in the session, TapeError if nothing is left.
+    have rows in the stretch. Rows keep their receipts and their `ahead`: the exchange's queue is
+    the same. Raises KeyError for a market that is not in the session, TapeError if nothing is left.
     """
     begin = _edge(session, "since", since, session.start)
     end = _edge(session, "until", until, NO_TIME)
     if begin >= end:
         raise TapeError(f"session {session.name}: since {begin} is not before until {end}")
     wanted = None if markets is None else {session.market_index(each) for each in markets}
-    cutter = Cutter(session)
-    cutter.skip(begin)
-    made = cutter.cut(begin, end, wanted, name or session.name)
+    made = stretch(session, begin, end, wanted, name or session.name)
     if made is None:
         raise TapeError(
             f"session {session.name}: no such market has a row or a book from {_said(begin)} "
             f"until {_said(end)}; it lasts from {_said(session.start)} until {_said(session.end)}"
         )
     return made
+
+
+def stretch(
+    session: Session, since: int, until: int, wanted: set[int] | None, name: str
+) -> Session | None:
+    """Return what `slice_of` does; None if no (wanted) market has a row or a book there."""
+    cutter = Cutter(session)
+    cutter.skip(since)
+    return cutter.cut(since, until, wanted, name)
 
 
 class Cutter:

@@ -29,9 +29,9 @@ def _no_levels() -> np.ndarray:
 class Standing:
     """The recorded state of one market; `fold` takes it on.
 
-    levels: 0.01 contract by [side, price]. begun: it has had a row. trusted: its book is. lost: it is
-    not, because of a GAP. status: the STATUS row in force; grid, fee: likewise, fee None until one
-    is stated. recv: the latest receipt of a row of the book, ns.
+    levels: 0.01 contract by [side, price]. begun: it has had a row. trusted: its book is. lost: it
+    is not, because of a GAP. status: the STATUS row in force; grid, fee: likewise, fee None until
+    one is stated. recv: the latest receipt of a row of the book, ns.
     """
 
     grid: Rule

@@ -1,13 +1,14 @@
 """What a recording adds up to, market by market, in integers that can be added over markets.
 
-Every figure that `facts` reports is a ratio of these. Time is exchange time: the state after a burst
-holds until the market's next burst, and nothing is assumed after its last row. docs/facts.md has
-the formulas.
+Every figure that `facts` reports is a ratio of these. Time is exchange time: the state after a
+burst holds until the market's next burst, and nothing is assumed after its last row. docs/facts.md
+has the formulas.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import attrs
 import numpy as np
@@ -60,13 +61,15 @@ class Tally:
     guessed: int = 0
     book_rows: int = 0
     backwards: int = 0
-    activity: windows.Activity = windows.Activity()
-    moves: windows.Moves = windows.Moves()
+    activity: windows.Activity = attrs.field(factory=windows.Activity)
+    moves: windows.Moves = attrs.field(factory=windows.Moves)
 
     def __add__(self, other: Tally) -> Tally:
         mine, more = (attrs.asdict(each, recurse=False) for each in (self, other))
-        added = {name: mine[name] + more[name] for name in mine if name not in _EXTREMES}
-        ends = {
+        added: dict[str, Any] = {
+            name: mine[name] + more[name] for name in mine if name not in _EXTREMES
+        }
+        ends: dict[str, Any] = {
             name: pick(each[name] for each in (mine, more) if each[name] is not None)
             if mine[name] is not None or more[name] is not None else None
             for name, pick in _EXTREMES.items()
@@ -117,7 +120,7 @@ def tally(rows: np.ndarray, after: np.ndarray) -> Tally:
     )
 
 
-def _times(ts: np.ndarray, after: np.ndarray) -> dict[str, object]:
+def _times(ts: np.ndarray, after: np.ndarray) -> dict[str, Any]:
     """Return all that depends on how long things stood; one entry of each array per burst."""
     stood = np.append(np.diff(ts), 0)
     live = ~after["closed"]
@@ -150,7 +153,7 @@ def _crossed(after: np.ndarray, ends: np.ndarray) -> int:
     return int(np.count_nonzero(np.logical_or.reduceat(crossed, starts)))
 
 
-def _trades(rows: np.ndarray) -> dict[str, int]:
+def _trades(rows: np.ndarray) -> dict[str, Any]:
     is_trade = rows["kind"] == TapeKind.TRADE
     is_joined = is_trade & (rows["flags"] & TapeFlag.JOINED != 0)
     traded = np.append(False, is_joined[:-1])
@@ -165,7 +168,7 @@ def _trades(rows: np.ndarray) -> dict[str, int]:
     }
 
 
-def _receipts(rows: np.ndarray) -> dict[str, int]:
+def _receipts(rows: np.ndarray) -> dict[str, Any]:
     """Return how many receipts of the book's rows fall. A trade may be told late: it counts not."""
     recv = rows["recv"][rows["kind"] != TapeKind.TRADE]
     return {

@@ -83,7 +83,7 @@ def follow(tape: np.ndarray, bases: np.ndarray, words: np.ndarray, found: np.nda
 
 
 @inner
-def _set_level(row: Any, kind: int, words: np.ndarray, base: int) -> Any:
+def _set_level(row: Any, kind: Any, words: np.ndarray, base: int) -> Any:
     """Change a level and the best level of its side; return what the level holds then."""
     top = words[base + _TOP]
     side = np.int64(row["side"])

@@ -1,7 +1,7 @@
 """A market's time in windows of fixed length: how busy each was, and how far the mid moved.
 
-Windows are counted from the market's first row. Only those are looked at through which the book was
-trusted from end to end, and no window is ever stored because nothing happened in it: a recording may
+Windows are counted from the market's first row. Only those are looked at through which the book
+was trusted from end to end, and a window in which nothing happened is never stored: a recording may
 be thin, and last for years.
 """
 
