@@ -42,7 +42,8 @@ def in_order(session: Session) -> Session:
 
 def state_at(session: Session, ts: int) -> dict[str, tuple]:
     """Return what the reference holds of each market after every row up to `ts`."""
-    run = ReferenceSimulation(session.tape.rows, session.markets, cash=10**9, models=Models(NO_FEES))
+    rows, models = session.tape.rows, Models(NO_FEES)
+    run = ReferenceSimulation(rows, session.markets, cash=10**9, models=models)
     run.advance_until(ts)
     return {
         session.markets[each.index].ticker: (
@@ -138,6 +139,23 @@ def test_what_a_later_recording_took_for_granted_is_said():
     assert [TapeKind(kind).name for kind in before.tape.rows["kind"][3:7]] == [
         "INCREASE", "GAP", "GRID", "SNAPSHOT"]
     assert before.tape.rows["price"][5] == 10
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_neighbouring_slices_merge_to_the_whole_but_for_a_gap(seed):
+    """From the start of the second one on, the fold is that of the whole."""
+    whole = in_order(drawn(seed))
+    times = whole.tape.rows["ts"]
+    cut = int(times[len(times) // 2])
+    halves = [sessions.slice_of(whole, until=cut), sessions.slice_of(whole, since=cut)]
+    merged = sessions.merge(halves)
+    gaps = [int(np.count_nonzero(each.tape.rows["kind"] == K.GAP)) for each in (whole, merged)]
+    assert gaps[1] > gaps[0]
+    chance = random.Random(f"foldbook neighbours {seed}")
+    for ts in [cut, *chance.sample(times[times > cut].tolist(), 3)]:
+        known = state_at(merged, ts)
+        for ticker, state in state_at(halves[1], ts).items():
+            assert known[ticker] == state == state_at(whole, ts)[ticker], f"seed {seed}, at {ts}"
 
 
 def test_what_cannot_be_joined_is_refused_by_name():
