@@ -281,44 +281,63 @@ def test_damaged_files_are_found(tmp_path):
     def copy(name):
         return shutil.copytree(tmp_path / "good", tmp_path / name)
 
-    about = copy("no-about") / sessions.ABOUT_FILE
-    about.unlink()
+    (copy("no-rows") / sessions.PORTABLE_FILE).unlink()
+    cut = copy("cut") / sessions.PORTABLE_FILE
+    cut.write_bytes(cut.read_bytes()[:-9])
     newer = copy("newer") / sessions.ABOUT_FILE
     newer.write_text(json.dumps(json.loads(newer.read_text()) | {"format": 99}))
     (copy("no-json") / sessions.ABOUT_FILE).write_text("{")
-    twice = copy("twice") / sessions.ABOUT_FILE
+    store_unchecked(tmp_path / "twice", healthy())
+    twice = tmp_path / "twice" / sessions.ABOUT_FILE
     listed = json.loads(twice.read_text())
     twice.write_text(json.dumps(listed | {"markets": listed["markets"] * 2}))
-    for name, text in (("no-about", "session.json is missing"), ("newer", "format is 99"),
-                       ("no-json", "session.json"), ("twice", "each ticker once")):
+    for name, text in (("no-rows", "tape.parquet: is missing"), ("newer", "format is 99"),
+                       ("no-json", "session.json"), ("twice", "each ticker once"),
+                       ("cut", "tape.parquet: is truncated")):
         finding = damaged(tmp_path / name)
         assert (finding.problem, finding.session) == (Problem.FILE, str(tmp_path / name))
         assert text in finding.text
-    assert len(sessions.diagnose([tmp_path]).sessions) == 5
+    assert len(sessions.diagnose([tmp_path]).sessions) == 6
 
 
 def store_unchecked(path, rows: np.ndarray) -> None:
     """Store rows that no engine would take, as a broken writer might."""
-    sessions.save(Session(Tape(healthy()), MARKETS, name="s"), path)
-    spoil(path, rows)
-
-
-def spoil(path, rows: np.ndarray) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir()
     np.save(path / sessions.TAPE_FILE, rows)
-    about = json.loads((path / sessions.ABOUT_FILE).read_text())
-    about |= {"events": len(rows), "tape_digest": sessions.digest_of([rows])}
+    about = {"format": 1, "name": "s", "markets": [{"ticker": "KXA-1", "tick": 100}],
+             "events": len(rows), "tape_digest": sessions.digest_of([rows]), "facts": {}}
     (path / sessions.ABOUT_FILE).write_text(json.dumps(about))
 
 
 def test_a_changed_row_is_found_by_the_digest(tmp_path):
     """The tape still keeps every rule; it is only not the one that was stored."""
     sessions.save(Session(Tape(healthy()), MARKETS, name="s"), tmp_path / "s")
-    rows = healthy()
-    rows["qty"][2] += 1
-    np.save(tmp_path / "s" / sessions.TAPE_FILE, rows)
+    path = tmp_path / "s" / sessions.TAPE_FILE
+    text = bytearray(path.read_bytes())
+    place = len(text) - len(healthy()) * TAPE_DTYPE.itemsize + 2 * TAPE_DTYPE.itemsize
+    text[place + 16] ^= 1  # the lowest byte of qty in row 2
+    path.write_bytes(text)
     finding = damaged(tmp_path / "s")
     assert finding.problem is Problem.DIGEST
     assert "its rows were changed" in finding.text
+
+
+def test_a_damaged_parquet_file_is_found_behind_a_sound_hot_form(tmp_path):
+    """The session loads, as the rows are mapped; others who read the file would not."""
+    sessions.save(Session(Tape(healthy()), MARKETS, name="s"), tmp_path / "s")
+    path = tmp_path / "s" / sessions.PORTABLE_FILE
+    text = bytearray(path.read_bytes())
+    for place in range(100, 900):
+        text[place] ^= 255
+    path.write_bytes(text)
+    assert len(sessions.load(tmp_path / "s").tape) == len(healthy())
+    finding = damaged(tmp_path / "s")
+    assert finding.problem is Problem.FILE and sessions.PORTABLE_FILE in finding.text
+    alone = tmp_path / "alone.parquet"
+    sessions.save(Session(Tape(healthy()), MARKETS, name="s"), tmp_path / "t")
+    shutil.copy(tmp_path / "t" / sessions.PORTABLE_FILE, alone)
+    assert sessions.diagnose([alone]).findings == ()
 
 
 BROKEN = {

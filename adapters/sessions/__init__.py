@@ -1,19 +1,24 @@
-"""Sessions at rest: how they are stored, loaded, cut and joined, and what can be said of them."""
+"""Sessions at rest: how they are stored, loaded, cut and joined, and what can be said of them.
 
+docs/session-format.md describes the files.
+"""
+
+from .about import FORMAT_VERSION
 from .books import book_at
 from .doctor import Diagnosis, diagnose, examine, find_sessions
 from .facts import describe, facts_of
 from .findings import Finding, Problem, Severity
 from .folder import (
     ABOUT_FILE,
-    FORMAT_VERSION,
+    PORTABLE_FILE,
     TAPE_FILE,
-    digest_of,
     load,
     save,
     verify_digest,
+    verify_portable,
     write,
 )
+from .hot import digest_of
 from .merging import merge, merge_tapes
 from .samples import sample
 from .slices import slice_of
@@ -22,6 +27,7 @@ from .splits import split
 __all__ = [
     "ABOUT_FILE",
     "FORMAT_VERSION",
+    "PORTABLE_FILE",
     "TAPE_FILE",
     "Diagnosis",
     "Finding",
@@ -42,5 +48,6 @@ __all__ = [
     "slice_of",
     "split",
     "verify_digest",
+    "verify_portable",
     "write",
 ]

@@ -19,10 +19,14 @@ from foldbook.engine.session import Session
 from foldbook.engine.specs import Market
 
 from . import folder
+from .about import markets_of
 from .checkup import check_up
 from .findings import Finding, Place, Problem, Severity
-from .folder import ABOUT_FILE, TAPE_FILE, load, verify_digest
+from .folder import ABOUT_FILE, PORTABLE_FILE, TAPE_FILE, load, verify_digest, verify_portable
+from .portable import read_about
 
+PARQUET = ".parquet"
+"""A file that is a session by itself ends so; in a folder only folders are looked for."""
 RULES = {
     check.BACKWARDS: "time falls: what came before would be seen after",
     check.NO_SUCH_MARKET: "the row belongs to no market of the session",
@@ -83,7 +87,7 @@ def find_sessions(path: str | os.PathLike[str]) -> list[Path]:
     Raises TapeError if there is none.
     """
     top = Path(path)
-    if _is_session(top):
+    if _is_session(top) or (top.is_file() and top.suffix == PARQUET):
         return [top]
     if not top.is_dir():
         raise TapeError(f"{top}: is no session, and no folder of any")
@@ -105,15 +109,20 @@ def examine(path: str | os.PathLike[str]) -> tuple[Session | None, list[Finding]
     except TapeError as error:
         return None, [_unloadable(place, error)]
     found = []
-    try:
-        verify_digest(session)
-    except TapeError as error:
-        found.append(Finding(Problem.DIGEST, Severity.ERROR, str(place), str(error)))
+    for problem, verify in (
+        (Problem.DIGEST, lambda: verify_digest(session)),
+        (Problem.FILE, lambda: verify_portable(place)),
+    ):
+        try:
+            verify()
+        except TapeError as error:
+            found.append(Finding(problem, Severity.ERROR, str(place), str(error)))
     return session, found + check_up(session)
 
 
 def _is_session(path: Path) -> bool:
-    return path.is_dir() and any((path / name).is_file() for name in (ABOUT_FILE, TAPE_FILE))
+    names = (ABOUT_FILE, TAPE_FILE, PORTABLE_FILE)
+    return path.is_dir() and any((path / name).is_file() for name in names)
 
 
 def _unloadable(place: Path, error: TapeError) -> Finding:
@@ -168,9 +177,5 @@ def unchecked(place: Path) -> tuple[tuple[Market, ...], np.ndarray]:
 
     Raises TapeError where the files cannot be read at all.
     """
-    about = folder._about(place)
-    try:
-        markets = tuple(Market(each.ticker, each.tick, each.event) for each in about.markets)
-    except ValueError as error:
-        raise TapeError(f"{place}: {error}") from None
-    return markets, folder._rows(place / folder.TAPE_FILE)
+    about = read_about(place) if place.is_file() else folder._about(place)
+    return markets_of(about, place), folder._rows(place, about)
