@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ from recorded import GOLD, needs_recordings
 from reference.simulation import ReferenceSimulation
 from tapes import START_TS, Recorder, TapeBuilder
 
-from foldbook.adapters import sessions, synthetic
+from foldbook.adapters import cli, sessions, synthetic
+from foldbook.adapters.cli.times import moment
 from foldbook.adapters.kalshi_ws import import_recording
 from foldbook.engine import NO_FEES, Backtest, Feed, Latency, Queue, Side, contracts
 from foldbook.engine.delivery import delivery_times
@@ -18,7 +21,7 @@ from foldbook.engine.errors import TapeError
 from foldbook.engine.schema import MarketStatus, TapeFlag, TapeKind
 from foldbook.engine.session import Session, Tape
 from foldbook.engine.specs import Market, Models
-from foldbook.engine.units import MILLISECOND, SECOND
+from foldbook.engine.units import MILLISECOND, SECOND, iso_time
 
 K = TapeKind
 SEEDS = range(12)
@@ -374,13 +377,106 @@ def test_draws_that_cannot_be_made_are_refused():
         sessions.sample([MORNING], 0, seed=0)
 
 
+# The commands.
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch):
+    """A function that runs `foldbook ... --json` and returns (status, its object, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        status = cli.main([*map(str, arguments), "--json"])
+        out, err = capsys.readouterr()
+        return status, json.loads(out), err
+
+    return run
+
+
+def test_the_commands_do_what_the_functions_do(run, capsys):
+    """split, merge, slice and sample, with what is written named by folder and digest."""
+    whole = in_order(drawn(SEVERAL))
+    sessions.save(whole, "whole")
+    _, split, _ = run("split", "whole", "--to", "parts")
+    assert [each["markets"] for each in split["sessions"]] == [[m.ticker] for m in whole.markets]
+    paths = [each["session"] for each in split["sessions"]]
+    assert paths == [f"parts/{market.ticker}" for market in whole.markets]
+    _, merged, _ = run("merge", *paths, "--to", "again")
+    assert merged["digest"] == whole.digest == sessions.load("again").digest
+    _, hours, _ = run("split", "whole", "--to", "minutes", "--every", "1m")
+    assert len(hours["sessions"]) == len(list(sessions.split(whole, "1m")))
+    since, until = whole.start + 5 * SECOND, whole.start + 200 * SECOND
+    ticker = whole.markets[0].ticker
+    _, part, _ = run("slice", "whole", "--market", ticker, "--from", since, "--until",
+                     iso_time(until), "--to", "part")
+    direct = sessions.slice_of(whole, [ticker], since=since, until=until)
+    assert part["digest"] == direct.digest
+    _, drawn_again, _ = run("sample", "whole", "parts", "--n", 2, "--window", "9s", "--seed", 3,
+                            "--to", "drawn")
+    held = [sessions.load(path) for path in ("whole", *sorted(paths))]
+    assert [each["digest"] for each in drawn_again["sessions"]] == [
+        each.digest for each in sessions.sample(held, 2, seed=3, window="9s")]
+    [one] = run("sample", "parts", "--n", 1)[1]["sessions"]
+    assert one["session"] in paths
+    for words in (("split", "whole", "--to", "p"), ("merge", "whole", "--to", "m"),
+                  ("slice", "whole", "--to", "s"), ("sample", "whole", "--n", "1")):
+        assert cli.main([*words]) == 0
+        assert "first" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("words", "text"), [
+    (("slice", "whole", "--from", "2025-07-31T22:13:20", "--to", "s"), "names no zone"),
+    (("slice", "whole", "--from", "noon", "--to", "s"), "'noon' is no time"),
+    (("slice", "whole", "--from", "2025-02-30T00:00:00Z", "--to", "s"), "is no time: day"),
+    (("slice", "whole", "--until", "9" * 25, "--to", "s"), "beyond any time"),
+    (("slice", "whole", "--from", "5", "--until", "5", "--to", "s"), "is not before until"),
+    (("slice", "whole", "--market", "X", "--to", "s"), "--market: market 'X'"),
+    (("split", "whole", "--every", "soon", "--to", "s"), "--every: duration: 'soon'"),
+    (("split", "whole", "--every", "0s", "--to", "s"), "--every: every: 0 ns"),
+    (("merge", "whole", "whole", "--to", "s"), "hold it at the same time"),
+    (("sample", "whole", "--window", "1s"), "it needs --to"),
+    (("sample", "whole", "--n", "2"), "2 of 1 sessions cannot be drawn"),
+    (("sample", "whole", "--window", "99h", "--to", "s"), "no session lasts"),
+    (("sample", "whole", "--n", "0"), "Invalid value for '--n'"),
+])  # fmt: skip
+def test_wrong_use_is_one_line(words, text, run):
+    """Exit status 2, whose fault it is, and nothing written."""
+    sessions.save(drawn(SEVERAL), "whole")
+    status, data, err = run(*words)
+    assert status == 2
+    assert err.count("\n") == 1 and text in err and "defect" not in err
+    assert text in data["error"]
+    assert not Path("s").exists()
+
+
+def test_a_ticker_that_cannot_name_a_folder_is_refused(run):
+    """Before anything is written outside the folder that was named."""
+    tape = TapeBuilder()
+    tape.add(START_TS, K.SNAPSHOT)
+    sessions.save(Session(Tape(tape.rows()), (Market("../KXA"),), name="bad"), "bad")
+    status, _, err = run("split", "bad", "--to", "s")
+    assert status == 2 and "'../KXA' cannot name a folder" in err
+    assert not Path("KXA").exists()
+
+
+@pytest.mark.parametrize(("text", "ts"), [
+    ("17", 17), ("-1", -1), ("1970-01-01T00:00Z", 0), ("1970-01-01 00:00:01.5z", 1_500_000_000),
+    ("1970-01-01T02:00:00.000000001+02:00", 1), ("1969-12-31T23:59:59.999999999+0000", -1),
+    ("2026-08-11T01:20:00Z", 1_786_411_200_000_000_000),
+])  # fmt: skip
+def test_times_are_read_to_the_nanosecond(text, ts):
+    """Integers are ns; dates need their zone; nine decimals are kept."""
+    assert moment(text) == ts
+    assert moment(iso_time(ts)) == ts
+
+
 # Real recordings.
 
 
 @needs_recordings
 def test_real_sessions_are_cut_and_joined_without_a_change(tmp_path):
     """Two markets grouped, split and merged: one digest; a slice over a restart folds alike."""
-    tickers = ("KXGOLD15M-26AUG102130-30", "KXGOLD15M-26AUG102115-15")
+    tickers = ["KXGOLD15M-26AUG102130-30", "KXGOLD15M-26AUG102115-15"]
     folders = [GOLD / "events" / ticker for ticker in tickers]
     [report] = import_recording(folders, tmp_path, metadata=GOLD / "metadata", group=True)
     whole = sessions.load(report.session)
@@ -401,7 +497,9 @@ def test_real_sessions_are_cut_and_joined_without_a_change(tmp_path):
         later = own > max(under_way, times[: len(times) - len(own)].max(initial=0))
         assert later.sum() > 0.99 * len(own)
         assert (own[later] == whole_times[after][later]).all()
-    last = state_at(sessions.slice_of(whole, since=gap + 300 * SECOND, until=gap + 310 * SECOND),
-                    gap + 309 * SECOND)
-    assert [*last] == [tickers[0]], "the other one has closed, and nothing of it is in the slice"
-    assert last[tickers[0]] == state_at(whole, gap + 309 * SECOND)[tickers[0]]
+    near = sessions.slice_of(whole, since=gap - 20 * SECOND, until=gap + 25 * SECOND)
+    for since in (gap - 10 * SECOND, gap, gap + SECOND, gap + 15 * SECOND):
+        part = sessions.slice_of(whole, since=since, until=gap + 25 * SECOND)
+        assert [market.ticker for market in part.markets] == tickers[:1], "the other has closed"
+        for ts in (since, gap + 20 * SECOND):
+            assert state_at(part, ts) == state_at(near, ts)

@@ -18,9 +18,14 @@ def split(session: Session, every: int | str | None = None) -> Iterator[Session]
     every: such as "1h", or ns: parts begin at its multiples since 1970 UTC, are what `slice_of`
     returns, and are named by session and start; stretches without a row are left out. Merging the
     parts of a split by market gives the session back, with its digest, if its rows at equal times
-    are in the order of its markets. Raises ValueError if `every` is no time.
+    are in the order of its markets. Raises ValueError at once if `every` is no time.
     """
-    return _by_market(session) if every is None else _by_time(session, duration(every))
+    if every is None:
+        return _by_market(session)
+    length = duration(every)
+    if length <= 0:
+        raise ValueError(f"every: {length} ns; a part has to last some time")
+    return _by_time(session, length)
 
 
 def _by_market(session: Session) -> Iterator[Session]:
@@ -40,8 +45,6 @@ def _by_market(session: Session) -> Iterator[Session]:
 
 
 def _by_time(session: Session, every: int) -> Iterator[Session]:
-    if every <= 0:
-        raise ValueError(f"every: {every} ns; a part has to last some time")
     cutter = Cutter(session)
     for window in np.unique(session.tape.rows["ts"] // every).tolist():
         since = window * every
