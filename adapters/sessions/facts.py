@@ -37,13 +37,15 @@ def facts_of(session: Session) -> dict[str, Any]:
     has the same for each ticker. Nothing is None but where there is nothing to measure.
     """
     counted = tallies(session)
+    rows = session.tape.rows
+    statuses = rows[rows["kind"] == TapeKind.STATUS]
     return _session_facts(session, counted) | {
         "markets": {
             market.ticker: _market_facts(session, index, each)
             for index, (market, each) in enumerate(zip(session.markets, counted, strict=True))
         },
         "hindsight": {
-            market.ticker: _hindsight(_rows_of(session, index))
+            market.ticker: _hindsight(statuses[statuses["market"] == index])
             for index, market in enumerate(session.markets)
         },
     }
@@ -239,24 +241,16 @@ def _effective(events: Sequence[int]) -> float:
     return _rounded(sum(events) ** 2 / squares) or 0.0 if squares else 0.0
 
 
-def _hindsight(rows: np.ndarray) -> dict[str, Any]:
+def _hindsight(statuses: np.ndarray) -> dict[str, Any]:
     """Return how one market ended: its last status, its result, and what one YES contract paid."""
-    known = rows[(rows["kind"] == TapeKind.STATUS) & (rows["qty"] >= MarketStatus.DETERMINED)]
+    known = statuses[statuses["qty"] >= MarketStatus.DETERMINED]
     payout = int(known[-1]["price"]) if len(known) else None
     result = None if payout is None else {0: "no", PRICE_ONE: "yes"}.get(payout, "scalar")
     return {
-        "status": last_status(rows).name.lower(),
+        "status": last_status(statuses).name.lower(),
         "result": result,
         "payout": None if payout is None else decimal_price(payout),
     }
-
-
-def _rows_of(session: Session, index: int) -> np.ndarray:
-    """Return the STATUS rows of one market."""
-    rows = session.tape.rows
-    statuses = rows[rows["kind"] == TapeKind.STATUS]
-    found: np.ndarray = statuses[statuses["market"] == index]
-    return found
 
 
 def _per_second(count: int, ns: int) -> float | None:
