@@ -421,6 +421,7 @@ def test_the_exit_status_is_the_answer(tmp_path, run):
     status, out, err = run(tmp_path / "nowhere")
     assert (status, out) == (2, "")
     assert err.count("\n") == 1 and "nowhere: is no session" in err
+    assert run("synthetic:3")[0] == 0
     (tmp_path / "empty").mkdir()
     assert "holds no session" in run(tmp_path / "empty")[2]
 

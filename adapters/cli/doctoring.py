@@ -23,9 +23,11 @@ def doctor(context: click.Context, given: tuple[str, ...], notes: bool, as_json:
     Exit status 1 if there is an error or a warning; notes do no harm. Nothing is changed.
     """
     from .. import sessions
-    from . import show
+    from . import plugins, show
 
-    found = sessions.diagnose(given)
+    found = sessions.diagnose(
+        plugins.session(each) if plugins.is_generated(each) else each for each in given
+    )
     show.answer(*_answer(found, notes, as_json))
     context.exit(0 if found.is_healthy else 1)
 
@@ -33,7 +35,7 @@ def doctor(context: click.Context, given: tuple[str, ...], notes: bool, as_json:
 def _answer(found: Diagnosis, with_notes: bool, as_json: bool) -> tuple[Any, ...]:
     shown = found.findings if with_notes else found.problems
     data = {
-        "sessions": [str(path) for path in found.sessions],
+        "sessions": list(found.sessions),
         "healthy": found.is_healthy,
         **_counts(found),
         "findings": [each.to_json() for each in shown],

@@ -48,9 +48,12 @@ RULES = {
 
 @attrs.frozen
 class Diagnosis:
-    """What was looked at, and what was found, session by session, the worst first."""
+    """What was looked at, and what was found, session by session, the worst first.
 
-    sessions: tuple[Path, ...]
+    sessions: where they lie, or their names if they lie nowhere.
+    """
+
+    sessions: tuple[str, ...]
     findings: tuple[Finding, ...]
 
     @property
@@ -64,17 +67,22 @@ class Diagnosis:
         return not self.problems
 
 
-def diagnose(paths: Iterable[str | os.PathLike[str]]) -> Diagnosis:
-    """Return what is wrong with the sessions at `paths`: folders of one or of many.
+def diagnose(given: Iterable[str | os.PathLike[str] | Session]) -> Diagnosis:
+    """Return what is wrong with sessions: paths of one or of folders of many, or loaded ones.
 
     Raises TapeError where there is neither a session nor a folder with any.
     """
-    places = [place for path in paths for place in find_sessions(path)]
-    places = list(dict.fromkeys(places))
+    places: dict[str, Path | Session] = {}
+    for each in given:
+        if isinstance(each, Session):
+            places.setdefault(each.name, each)
+        else:
+            places.update((str(place), place) for place in find_sessions(each))
     found: list[Finding] = []
     loaded: list[Session] = []
-    for place in places:
-        session, findings = examine(place)
+    for place in places.values():
+        is_loaded = isinstance(place, Session)
+        session, findings = (place, check_up(place)) if is_loaded else examine(place)
         found += findings
         if session is not None:
             loaded.append(session)
