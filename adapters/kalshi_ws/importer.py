@@ -289,15 +289,16 @@ def _market(made: _Made) -> Market:
 
 def _single(made: Iterator[_Made], to: Path) -> list[Report]:
     reports: list[Report] = []
-    for each in made:
-        if any(each.ticker in report.markets for report in reports):
-            raise TapeError(f"market {each.ticker}: is in two recordings: {each.recording.name} "
-                            "and one before it; import them apart")
-        _check_ticker(each)
-        path = to / each.ticker
-        sessions.write(path, each.ticker, (_market(each),),
-                       [each.tape.rows], facts=_facts([each]))
-        reports.append(_report(path, [each], len(each.tape.rows)))
+    with sessions.Background() as background:
+        for each in made:
+            if any(each.ticker in report.markets for report in reports):
+                raise TapeError(f"market {each.ticker}: is in two recordings: "
+                                f"{each.recording.name} and one before it; import them apart")
+            _check_ticker(each)
+            path = to / each.ticker
+            background.write(path, each.ticker, (_market(each),),
+                             [each.tape.rows], facts=_facts([each]))
+            reports.append(_report(path, [each], len(each.tape.rows)))
     return reports
 
 

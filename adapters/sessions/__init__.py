@@ -4,6 +4,7 @@ docs/session-format.md describes the files.
 """
 
 from .about import FORMAT_VERSION
+from .background import Background
 from .books import book_at
 from .doctor import Diagnosis, diagnose, examine, find_sessions
 from .facts import describe, facts_of
@@ -29,6 +30,7 @@ __all__ = [
     "FORMAT_VERSION",
     "PORTABLE_FILE",
     "TAPE_FILE",
+    "Background",
     "Diagnosis",
     "Finding",
     "Problem",

@@ -21,6 +21,10 @@ FORMAT_VERSION = 2
 """1: `tape.npy` and `session.json` alone. 2: `tape.parquet`, and the other two derived from it."""
 
 
+KEY = b"foldbook"
+"""The key of the metadata of a Parquet file under which its text stands."""
+
+
 class Listed(msgspec.Struct, omit_defaults=True):
     """One market: its ticker, its finest tick in $0.0001, its mutually exclusive event."""
 
@@ -86,8 +90,7 @@ def decode(text: bytes, path: Path) -> About:
 
 def encode(about: About, **more: Any) -> bytes:
     """Return the JSON text of what is known, and of what else stands beside it."""
-    fields = msgspec.to_builtins(about) | more
-    return msgspec.json.format(msgspec.json.encode(fields), indent=1) + b"\n"
+    return msgspec.json.encode(msgspec.to_builtins(about) | more)
 
 
 def markets_of(about: About, path: Path) -> tuple[Market, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
@@ -24,11 +24,21 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Column:
-    """A column: its Arrow type by name, what it counts, and how it is stored smallest."""
+    """A column: its Arrow type by name, what it counts, whether its differences are stored."""
 
     type: str
     unit: str
     is_delta: bool = False
+
+    @property
+    def stored(self) -> str:
+        """The NumPy type of its values in the file."""
+        return "<i8" if self.type == "int64" or self.type.startswith("timestamp") else "<i4"
+
+    @property
+    def physical(self) -> int:
+        """The number of its type in Parquet: 1 INT32, 2 INT64, 6 BYTE_ARRAY."""
+        return 6 if self.type == "string" else 2 if self.stored == "<i8" else 1
 
 
 COLUMNS = {
@@ -39,7 +49,7 @@ COLUMNS = {
     "ts_ns": Column("int16", "nanoseconds to add to ts, 0 to 999"),
     "recv": Column("timestamp[ms, tz=UTC]", "receive time, rounded down", is_delta=True),
     "recv_ns": Column("int32", "nanoseconds to add to recv, 0 to 999999"),
-    "kind": Column("int8", "TapeKind", is_delta=True),
+    "kind": Column("int8", "TapeKind"),
     "side": Column("int8", "0 BUY, 1 SELL, in YES terms; of a trade, its maker's"),
     "price": Column("int32", "$0.0001, in YES terms"),
     "qty": Column("int64", "0.01 contract"),
@@ -48,6 +58,7 @@ COLUMNS = {
 }
 """In this order in the file. Rows are sorted by market, then row. None is ever null."""
 
+_AS_THEY_ARE = ("market", "kind", "side", "price", "qty", "ahead", "flags")
 _TIMES = {"ts": ("ts_ns", MICROSECOND), "recv": ("recv_ns", MILLISECOND)}
 """A time on the tape, the column with its rest, and the nanoseconds of its timestamp's unit."""
 
@@ -65,31 +76,13 @@ def schema() -> pyarrow.Schema:
     ])  # fmt: skip
 
 
-@cache
-def written_schema() -> pyarrow.Schema:
-    """Return the schema that a writer is given: tickers as a dictionary, as they are stored."""
-    import pyarrow as pa
-
-    place = list(COLUMNS).index("ticker")
-    tickers = pa.field("ticker", pa.dictionary(pa.int32(), pa.string()), nullable=False)
-    return schema().set(place, tickers)
-
-
-def table_of(rows: np.ndarray, places: np.ndarray, tickers: list[str]) -> pyarrow.Table:
-    """Return tape rows, sorted by market, as a table. places: int64, where each is on the tape."""
-    import pyarrow as pa
-
-    arrays: dict[str, Any] = {"row": places}
-    for name in ("market", "kind", "side", "price", "qty", "ahead", "flags"):
-        arrays[name] = rows[name]
+def columns_of(rows: np.ndarray, places: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the integers of all columns but `ticker`. places: where each row is on the tape."""
+    found = {name: rows[name] for name in _AS_THEY_ARE} | {"row": places}
     for name, (rest, unit) in _TIMES.items():
-        arrays[name], arrays[rest] = np.divmod(rows[name], unit)
-    starts = np.flatnonzero(np.diff(rows["market"], prepend=-1))
-    names = pa.array([tickers[market] for market in rows["market"][starts].tolist()], pa.string())
-    runs = np.repeat(np.arange(len(starts), dtype=np.int32), np.diff(starts, append=len(rows)))
-    arrays["ticker"] = pa.DictionaryArray.from_arrays(runs, names)
-    fields = written_schema()
-    return pa.table([_array(arrays[field.name], field.type) for field in fields], fields)
+        found[name] = rows[name] // unit
+        found[rest] = rows[name] - found[name] * unit
+    return found
 
 
 def rows_of(table: pyarrow.Table, tickers: list[str], path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -98,7 +91,7 @@ def rows_of(table: pyarrow.Table, tickers: list[str], path: Path) -> tuple[np.nd
         if table.column(name).null_count:
             raise TapeError(f"{path}: column {name} has nulls, expected {COLUMNS[name].type}")
     rows = np.zeros(len(table), TAPE_DTYPE)
-    for name in ("market", "kind", "side", "price", "qty", "ahead", "flags"):
+    for name in _AS_THEY_ARE:
         rows[name] = _numbers(table, name)
     for name, (rest, unit) in _TIMES.items():
         added = _numbers(table, rest)
@@ -122,14 +115,6 @@ def check_schema(found: pyarrow.Schema, path: Path) -> None:
     for name in found.names:
         if name not in COLUMNS:
             raise TapeError(f"{path}: column {name} is not one of {', '.join(COLUMNS)}")
-
-
-def _array(values: Any, type: Any) -> Any:
-    import pyarrow as pa
-
-    if pa.types.is_timestamp(type):
-        return pa.array(values, pa.int64()).view(type)
-    return values if isinstance(values, pa.Array) else pa.array(values, type)
 
 
 def _numbers(table: pyarrow.Table, name: str) -> np.ndarray:

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from foldbook.engine.errors import TapeError
@@ -25,7 +26,8 @@ from foldbook.engine.specs import Market
 
 from .about import About, about_of, decode, encode, markets_of
 from .hot import Wanted, cached, digest_of, map_hot, map_old, mapped, write_hot
-from .portable import read_about, read_rows, seal_of, write_portable
+from .portable import read_about, read_rows, seal_of
+from .writing import write_portable
 
 TAPE_FILE = "tape.npy"
 ABOUT_FILE = "session.json"
@@ -192,7 +194,7 @@ def _write_text(path: Path, about: About) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
-            file.write(encode(about))
+            file.write(msgspec.json.format(encode(about), indent=1) + b"\n")
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

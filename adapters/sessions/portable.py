@@ -14,56 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import attrs
 import numpy as np
 
 from foldbook.engine.errors import TapeError
-from foldbook.engine.schema import MarketStatus, Side, TapeFlag, TapeKind
 
-from .about import About, Seal, decode, encode
-from .columns import COLUMNS, check_schema, rows_of, table_of, written_schema
+from .about import KEY, About, Seal, decode
+from .columns import check_schema, rows_of
+from .footers import MAGIC
 
 if TYPE_CHECKING:
     from pyarrow import parquet
-
-KEY = b"foldbook"
-"""The key of the metadata; its value is JSON."""
-GROUP_ROWS = 1 << 15
-"""Rows of a row group at most."""
-COMPRESSION_LEVEL = 3
-"""Of zstd."""
-SORTED_ROWS = 1 << 22
-"""Rows whose places are put in order at a time, unless one market has more."""
-SCANNED_ROWS = 1 << 18
-"""Rows of the tape looked at at a time."""
-_MAGIC = b"PAR1"
-
-
-def write_portable(path: Path, rows: np.ndarray, about: About) -> None:
-    """Write a session to a file. rows: the whole tape (mapped: a row group is copied at a time)."""
-    from pyarrow import parquet
-
-    tickers = [each.ticker for each in about.markets]
-    deltas = {name: "DELTA_BINARY_PACKED" for name, each in COLUMNS.items() if each.is_delta}
-    names = list(COLUMNS)
-    with path.open("wb") as file:
-        with parquet.ParquetWriter(
-            file,
-            written_schema().with_metadata({KEY: _text(about)}),
-            compression="zstd",
-            compression_level=COMPRESSION_LEVEL,
-            use_dictionary=[name for name in names if name not in deltas],
-            column_encoding=deltas,
-            write_statistics=["market", "ticker", "row", "ts", "recv", "kind"],
-            sorting_columns=[
-                parquet.SortingColumn(names.index(name)) for name in ("market", "row")
-            ],
-            store_schema=False,
-        ) as writer:
-            for places in _groups(rows["market"], len(tickers)):
-                writer.write_table(table_of(rows[places], places, tickers), GROUP_ROWS)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def seal_of(path: Path) -> Seal:
@@ -77,7 +37,7 @@ def seal_of(path: Path) -> Seal:
             file.seek(max(size - 8, 0))
             tail = file.read(8)
             length = int.from_bytes(tail[:4], "little")
-            if tail[4:] != _MAGIC or length + 12 > size:
+            if tail[4:] != MAGIC or length + 12 > size:
                 raise TapeError(f"{path}: is truncated or no Parquet file")
             file.seek(size - 8 - length)
             return Seal(size, hashlib.sha256(file.read(length)).hexdigest())
@@ -121,67 +81,6 @@ def read_rows(path: Path, about: About, rows: np.ndarray) -> None:
             at, found = rows_of(table, tickers, path)
             places.take(at, found["market"])
             rows[at] = found
-
-
-def _text(about: About) -> bytes:
-    """Return the value of the metadata: about the session, its columns, and what numbers mean."""
-    enums = {"TapeKind": TapeKind, "Side": Side, "TapeFlag": TapeFlag, "MarketStatus": MarketStatus}
-    return encode(
-        about,
-        columns={name: attrs.asdict(each) for name, each in COLUMNS.items()},
-        meanings={name: {each.name: int(each) for each in enum} for name, enum in enums.items()},
-    )
-
-
-def _groups(markets: np.ndarray, count: int) -> Iterator[np.ndarray]:
-    """Yield the places of the rows of each row group, sorted by market.
-
-    A market of more than GROUP_ROWS has groups of its own; smaller ones share.
-    """
-    sizes = np.zeros(count, np.int64)
-    for _, block in _blocks(markets):
-        sizes += np.bincount(block, minlength=count)
-    for begin, end in _packed(sizes, SORTED_ROWS):
-        if end == begin + 1:
-            yield from _of_one(markets, begin)
-            continue
-        places = np.concatenate([at + np.flatnonzero((block >= begin) & (block < end))
-                                 for at, block in _blocks(markets)])
-        places = places[np.argsort(markets[places], kind="stable")]
-        stops = np.cumsum(sizes[begin:end]).tolist()
-        for first, last in _packed(sizes[begin:end], GROUP_ROWS):
-            whole = places[stops[first - 1] if first else 0 : stops[last - 1]]
-            yield from (whole[at : at + GROUP_ROWS] for at in range(0, len(whole), GROUP_ROWS))
-
-
-def _of_one(markets: np.ndarray, market: int) -> Iterator[np.ndarray]:
-    """Yield the places of the rows of one market, GROUP_ROWS at a time."""
-    held = np.zeros(0, np.int64)
-    for at, block in _blocks(markets):
-        held = np.concatenate([held, at + np.flatnonzero(block == market)])
-        while len(held) >= GROUP_ROWS:
-            yield held[:GROUP_ROWS]
-            held = held[GROUP_ROWS:]
-    if len(held):
-        yield held
-
-
-def _blocks(markets: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (place of the first, some) of a column that may be mapped."""
-    for at in range(0, len(markets), SCANNED_ROWS):
-        yield at, np.ascontiguousarray(markets[at : at + SCANNED_ROWS])
-
-
-def _packed(sizes: np.ndarray, limit: int) -> Iterator[tuple[int, int]]:
-    """Yield (begin, end) of runs of sizes whose sum is at most `limit`, or of one larger size."""
-    begin, total = 0, 0
-    for at, size in enumerate(sizes.tolist()):
-        if at > begin and total + size > limit:
-            yield begin, at
-            begin, total = at, 0
-        total += size
-    if begin < len(sizes):
-        yield begin, len(sizes)
 
 
 class _Places:
