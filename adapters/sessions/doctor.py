@@ -79,14 +79,18 @@ def diagnose(given: Iterable[str | os.PathLike[str] | Session]) -> Diagnosis:
         else:
             places.update((str(place), place) for place in find_sessions(each))
     found: list[Finding] = []
-    loaded: list[Session] = []
+    spans: list[tuple[str, int, int, str]] = []
+    session: Session | None
     for place in places.values():
-        is_loaded = isinstance(place, Session)
-        session, findings = (place, check_up(place)) if is_loaded else examine(place)
+        if isinstance(place, Session):
+            session, findings = place, check_up(place)
+        else:
+            session, findings = examine(place)
         found += findings
         if session is not None:
-            loaded.append(session)
-    return Diagnosis(tuple(places), (*found, *_twice(loaded)))
+            # The session itself is let go: there may be more of them than files may be open.
+            spans += _spans(session)
+    return Diagnosis(tuple(places), (*found, *_twice(spans)))
 
 
 def find_sessions(path: str | os.PathLike[str]) -> list[Path]:
@@ -141,24 +145,27 @@ def _unloadable(place: Path, error: TapeError) -> Finding:
     return attrs.evolve(broken, text=f"{error}: {broken.text}")
 
 
-def _twice(loaded: list[Session]) -> Iterator[Finding]:
+def _spans(session: Session) -> Iterator[tuple[str, int, int, str]]:
+    """Yield (ticker, first ts, last ts, session) of each market that has rows."""
+    name = str(session.source.get("path", session.name))
+    rows = session.tape.rows
+    order = np.argsort(rows["market"], kind="stable")
+    present, starts = np.unique(rows["market"][order], return_index=True)
+    ends = np.append(starts[1:], len(order)) - 1
+    for index, first, last in zip(present, order[starts], order[ends], strict=True):
+        yield session.markets[index].ticker, int(rows["ts"][first]), int(rows["ts"][last]), name
+
+
+def _twice(spans: Iterable[tuple[str, int, int, str]]) -> Iterator[Finding]:
     """Find markets that several sessions hold at the same time."""
-    spans: dict[str, list[tuple[int, int, str]]] = {}
-    for session in loaded:
-        rows = session.tape.rows
-        for index, market in enumerate(session.markets):
-            ts = rows["ts"][rows["market"] == index] if len(session.markets) > 1 else rows["ts"]
-            if len(ts):
-                name = str(session.source.get("path", session.name))
-                spans.setdefault(market.ticker, []).append((int(ts[0]), int(ts[-1]), name))
-    for ticker, held in spans.items():
-        latest: tuple[int, str] | None = None
-        for start, end, name in sorted(held):
-            if latest is not None and start <= latest[0]:
-                yield Finding(Problem.DUPLICATE, Severity.WARNING, name,
-                              f"it holds the market at times at which {latest[1]} holds it too",
-                              ticker)
-            latest = max(latest or (end, name), (end, name))
+    latest: dict[str, tuple[int, str]] = {}
+    for ticker, start, end, name in sorted(spans):
+        before = latest.get(ticker)
+        if before is not None and start <= before[0]:
+            yield Finding(Problem.DUPLICATE, Severity.WARNING, name,
+                          f"it holds the market at times at which {before[1]} holds it too",
+                          ticker)
+        latest[ticker] = max(before or (end, name), (end, name))
 
 
 def _broken_rule(place: Path) -> Finding | None:
