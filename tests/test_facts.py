@@ -327,6 +327,7 @@ def runs(begins: list[int], length: int) -> list[int]:
     return found
 
 
+@pytest.mark.bounds
 @pytest.mark.parametrize("seed", range(25))
 def test_the_tally_is_that_of_a_plain_twin(seed):
     """Every integer, of every market, on tapes in which everything happens."""
