@@ -29,10 +29,16 @@ def entry(group: str, name: str) -> Callable[..., Any]:
 
 def session(text: str) -> Session:
     """Return the session in a folder, or a generated one such as "synthetic:7"."""
-    generated = re.fullmatch(r"([a-z][a-z0-9-]*):(\d+)", text)
-    if generated and not Path(text).exists():
-        return _generated(generated[1], {"seed": int(generated[2])})
+    if is_generated(text):
+        generator, _, seed = text.partition(":")
+        return _generated(generator, {"seed": int(seed)})
     return _stored(text)
+
+
+def is_generated(text: str) -> bool:
+    """Say whether a session's name is that of a generator and its seed, and of nothing stored."""
+    form = re.fullmatch(r"[a-z][a-z0-9-]*:\d+", text)
+    return form is not None and not Path(text).exists()
 
 
 def _generated(generator: str, parameters: Mapping[str, Any]) -> Session:
