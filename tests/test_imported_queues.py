@@ -13,7 +13,7 @@ from test_kalshi_ws import BOOK, K, delta, numbered, snapshot, trade, write
 from foldbook.adapters import sessions
 from foldbook.adapters.cli import commands
 from foldbook.adapters.kalshi_ws import import_recording
-from foldbook.adapters.kalshi_ws.reports import Report
+from foldbook.adapters.recordings import Report
 from foldbook.engine.schema import TapeFlag
 
 JOINED, UNJOINED, GUESSED = TapeFlag.JOINED, TapeFlag.UNJOINED, TapeFlag.GUESSED

@@ -13,7 +13,7 @@ import pytest
 
 from foldbook.adapters import sessions
 from foldbook.adapters.kalshi_ws import import_recording
-from foldbook.adapters.kalshi_ws import spool as spooling
+from foldbook.adapters.recordings import spool as spooling
 from foldbook.benchmarks import import_rate
 from foldbook.engine.errors import TapeError
 from foldbook.engine.schema import TAPE_DTYPE, TapeFlag, TapeKind

@@ -1,8 +1,9 @@
 """Who may import what, read from the sources; every rule is shown to catch what it forbids.
 
 The engine knows no file, socket, clock, thread, random source or float money, and imports go one
-way in it. An adapter imports the engine, and no other adapter but `sessions`; `cli` alone, where
-everything meets, also imports `journals`, and reaches the rest by entry points.
+way in it. An adapter imports the engine, and no other adapter but `sessions` and `recordings`,
+which all may use (`sessions` itself does not); `cli` alone, where everything meets, also imports
+`journals`, and reaches the rest by entry points.
 """
 
 from __future__ import annotations
@@ -140,7 +141,8 @@ def adapter_faults(module: str, source: str) -> list[str]:
     """Return what a module of an adapter, such as "kalshi_ws.decode", imports against the rules."""
     own = module.split(".")[0]
     package = ".".join(["foldbook.adapters", *module.split(".")[:-1]])
-    allowed = {own, "sessions"} | ({"journals"} if own == "cli" else set())
+    shared = {"sessions", "recordings"} if own != "sessions" else set()
+    allowed = {own} | shared | ({"journals"} if own == "cli" else set())
     faults = []
     for line, name in imports(ast.parse(source), package):
         parts = name.split(".")
@@ -168,7 +170,7 @@ def test_engine(module, path):
 
 @pytest.mark.parametrize(("module", "path"), modules("adapters"), ids=lambda value: str(value))
 def test_adapters(module, path):
-    """An adapter knows the engine and the sessions, and no other adapter."""
+    """An adapter knows the engine, sessions and recordings, and no other adapter."""
     assert adapter_faults(module, path.read_text()) == []
 
 
@@ -239,6 +241,8 @@ def test_planted_faults_of_the_engine_are_found(module, source, fault):
         ("kalshi_ws.decode", "from foldbook.adapters import synthetic", "the adapter synthetic"),
         ("kalshi_ws.decode", "from ..journals import save", "the adapter journals"),
         ("synthetic", "import foldbook.adapters.cli", "the adapter cli"),
+        ("recordings.imports", "from .. import kalshi_ws", "the adapter kalshi_ws"),
+        ("sessions.folder", "from ..recordings import Report", "the adapter recordings"),
         ("cli", "from . import kalshi_ws", "the adapter kalshi_ws"),
         ("cli", "from .synthetic import session", "the adapter synthetic"),
         ("synthetic", "from foldbook.benchmarks import harness", "imports foldbook.benchmarks"),
@@ -258,3 +262,4 @@ def test_what_is_allowed_is_not_found():
     assert engine_faults("bus", "if TYPE_CHECKING:\n    from .result import Result") == []
     assert adapter_faults("cli", "from . import journals, sessions") == []
     assert adapter_faults("kalshi_ws.decode", "from . import rules\nfrom .. import sessions") == []
+    assert adapter_faults("kalshi_ws.decode", "from ..recordings import Report") == []

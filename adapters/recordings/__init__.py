@@ -1,0 +1,43 @@
+"""What importers share: messages, the fold that makes a valid tape of them, reports, storing.
+
+Open to all adapters, as `sessions` is, and knowing none of them and no format. See
+docs/importing.md for how to write an importer.
+"""
+
+from .files import Meter, Progress, blocks, find_files, read_lines
+from .imports import Import, ImportedMarket
+from .messages import MESSAGE_DTYPE, MessageFlag, MessageKind
+from .numbers import Scale
+from .options import DryRun, Group, KeepGoing, Metadata
+from .reports import UNKNOWN, Problems, RefusedError, Rejections, Report
+from .spool import Spool
+from .storing import RecordedMarket, Store
+from .tapes import Grid, MarketFold
+
+__all__ = [
+    "MESSAGE_DTYPE",
+    "UNKNOWN",
+    "DryRun",
+    "Grid",
+    "Group",
+    "Import",
+    "ImportedMarket",
+    "KeepGoing",
+    "MarketFold",
+    "MessageFlag",
+    "MessageKind",
+    "Metadata",
+    "Meter",
+    "Problems",
+    "Progress",
+    "RecordedMarket",
+    "RefusedError",
+    "Rejections",
+    "Report",
+    "Scale",
+    "Spool",
+    "Store",
+    "blocks",
+    "find_files",
+    "read_lines",
+]

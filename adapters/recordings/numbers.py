@@ -1,0 +1,105 @@
+"""Decimal numbers of a recording as integers of one unit, exactly; whatever is not one is refused.
+
+A float column is taken by its shortest decimal form. Sums of decimals made in floats miss theirs by
+a few ulps (1.9300000000000002): such a value is the multiple of the unit it lies at, and counted.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from decimal import Decimal
+
+from .reports import RefusedError
+
+ULPS = 4
+"""How far from a multiple of the unit a float may lie and still be it."""
+ENTRIES_MAX = 1 << 20
+"""Values a scale remembers before it starts anew: bounds its memory."""
+
+_DECIMAL = re.compile(r"([+-]?)([0-9]{0,18})(?:\.([0-9]{0,40}))?")
+
+Number = str | int | float | Decimal
+
+
+class Scale:
+    """What one column counts: values to multiples of 1/one, from `low` to `high` inclusive.
+
+    why, expected: how a refusal calls the fault and what it says was expected. floors: whether a
+    finer value is rounded down, and counted, instead of refused.
+
+    >>> price = Scale("price", 10_000, 1, 9_999, "dollars between 0 and 1")
+    >>> price.units("price", ".48"), price.units("price", 0.456), price.units("price", "0.5000")
+    (4800, 4560, 5000)
+    """
+
+    def __init__(
+        self, why: str, one: int, low: int, high: int, expected: str, *, floors: bool = False
+    ):
+        self.why = why
+        self.one = one
+        self.low = low
+        self.high = high
+        self.expected = expected
+        self.floors = floors
+        self.float_noise = 0
+        """Floats so far that were a few ulps off their decimal."""
+        self.floored = 0
+        """Values so far that were rounded down."""
+        self._known: dict[Number, tuple[int, int]] = {}
+
+    def units(self, field: str, value: Number | None) -> int:
+        """Return a value in units. Raises RefusedError that names the field."""
+        known = self._known.get(value) if type(value) in (str, float) else None  # type: ignore[arg-type]
+        if known is None:
+            known = self._read(field, value)
+            if type(value) in (str, float):
+                if len(self._known) >= ENTRIES_MAX:
+                    self._known.clear()
+                self._known[value] = known  # type: ignore[index]
+        units, oddity = known
+        self.float_noise += oddity == _NOISE
+        self.floored += oddity == _FLOORED
+        return units
+
+    def _read(self, field: str, value: Number | None) -> tuple[int, int]:
+        if value is None or value == "":
+            raise RefusedError("missing_field", field, value, self.expected)
+        if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
+            raise RefusedError("wrong_type", field, value, self.expected)
+        numerator, denominator = self._fraction(field, value)
+        units, rest = divmod(numerator, denominator)
+        oddity = 0
+        if rest and isinstance(value, float):
+            nearest = units + (2 * rest >= denominator)
+            if abs(value - nearest / self.one) <= ULPS * math.ulp(value):
+                units, rest, oddity = nearest, 0, _NOISE
+        if not self.low <= units <= self.high:
+            raise RefusedError(self.why, field, value, self.expected)
+        if rest:
+            if not self.floors:
+                raise RefusedError("too_fine", field, value,
+                                   f"{self.expected}, a multiple of 1/{self.one}")
+            oddity = _FLOORED
+        return units, oddity
+
+    def _fraction(self, field: str, value: Number) -> tuple[int, int]:
+        """Return the value in units as a numerator and a denominator."""
+        if isinstance(value, int):
+            return value * self.one, 1
+        text = value if isinstance(value, str) else _plain(value)
+        match = _DECIMAL.fullmatch(text)
+        if match is None or not (match[2] or match[3]):
+            raise RefusedError(self.why, field, value, self.expected)
+        decimals = match[3] or ""
+        whole = int((match[2] or "0") + decimals) * self.one
+        return (-whole if match[1] == "-" else whole), 10 ** len(decimals)
+
+
+def _plain(value: float | Decimal) -> str:
+    """Return the shortest decimal form without an exponent; what is not finite as it is."""
+    exact = Decimal(repr(value)) if isinstance(value, float) else value
+    return f"{exact:f}" if exact.is_finite() and abs(exact) < 10**18 else str(exact)
+
+
+_NOISE, _FLOORED = 1, 2
