@@ -5,38 +5,18 @@ Nothing but click is imported here before a command runs, so that `--help` is qu
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from . import catalogues  # noqa: F401  # its commands join the group
+from .group import Command, command, foldbook
+
+__all__ = ["foldbook"]
+
 DEMO_STRATEGY = "foldbook.examples.market_maker:MarketMaker"
 DEMO_SESSION = "synthetic:7"
-
-Command = Callable[..., Any]
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="foldbook")
-def foldbook() -> None:
-    """Backtest strategies on binary prediction markets, event by event and to the last cent.
-
-    SESSION is the folder of a session, or a generated one: synthetic:SEED.
-    """
-
-
-def command(example: str) -> Callable[[Command], click.Command]:
-    """Register a command with `--json` and an example in its help."""
-
-    def register(function: Command) -> click.Command:
-        named = click.option(
-            "--json", "as_json", is_flag=True, help="One JSON object on stdout, all else on stderr."
-        )(function)
-        name = function.__name__.removesuffix("_command")
-        return foldbook.command(name, epilog=f"\b\nExample:\n  {example}")(named)
-
-    return register
 
 
 def options_of_a_run(function: Command) -> Command:
@@ -95,13 +75,15 @@ def demo(seed: int, journal: Path | None, as_json: bool) -> None:
 def import_command(format: str, sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Turn recordings into sessions.
 
-    FORMAT names an importer, such as kalshi-ws.
+    FORMAT names an importer, such as kalshi-ws. SOURCE is a file, a folder, or the URL of a
+    database, as the importer takes it.
     """
     from . import plugins, reports, show
 
     importer = plugins.entry("foldbook.importers", format)
+    taken = plugins.options(format, importer, options)
     with show.progress("import") as report:
-        reported = importer([Path(source) for source in sources], progress=report, **options)
+        reported = importer([*map(plugins.source, sources)], progress=report, **taken)
     show.answer(*reports.imported(reported, as_json))
 
 

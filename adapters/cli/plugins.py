@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -13,6 +15,9 @@ from typing import Any
 import click
 
 from foldbook.engine import Session
+
+CATALOGUE = "catalogue:"
+"""Before the name of a session in the user's catalogue."""
 
 
 def entry(group: str, name: str) -> Callable[..., Any]:
@@ -27,12 +32,39 @@ def entry(group: str, name: str) -> Callable[..., Any]:
     return loaded
 
 
+def source(text: str) -> str | Path:
+    """Return where a recording is: a URL as it is, anything else as a path."""
+    return text if "://" in text else Path(text)
+
+
+def options(name: str, importer: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that an importer takes. Raises UsageError for another that was given."""
+    known = inspect.signature(importer).parameters
+    for option, value in given.items():
+        if option not in known and value not in (None, False):
+            raise click.UsageError(f"{name} takes no --{option.replace('_', '-')}")
+    return {option: value for option, value in given.items() if option in known}
+
+
 def session(text: str) -> Session:
-    """Return the session in a folder, or a generated one such as "synthetic:7"."""
+    """Return the session in a folder, a generated one such as "synthetic:7", or "catalogue:NAME".
+    """
+    if text.startswith(CATALOGUE) and not Path(text).exists():
+        from .. import catalogue
+
+        return catalogue.open().load(text.removeprefix(CATALOGUE))
     generated = re.fullmatch(r"([a-z][a-z0-9-]*):(\d+)", text)
     if generated and not Path(text).exists():
         return _generated(generated[1], {"seed": int(generated[2])})
     return _stored(text)
+
+
+def _with_password(url: str) -> str:
+    """Return the URL of the user's own catalogue, if it is this one but for a password."""
+    from .. import catalogue
+
+    own = os.environ.get(catalogue.VARIABLE, "")
+    return own if catalogue.without_password(own) == url else url
 
 
 def _generated(generator: str, parameters: Mapping[str, Any]) -> Session:
@@ -56,6 +88,10 @@ def session_again(source: Mapping[str, Any]) -> Session:
     """Return the session that a journal's header names: {"path"} or {"generator", parameters}."""
     if "path" in source:
         return _stored(source["path"])
+    if "catalogue" in source:
+        from .. import catalogue
+
+        return catalogue.open(_with_password(source["catalogue"])).load(source["entry"])
     parameters = {name: value for name, value in source.items() if name != "generator"}
     return _generated(source["generator"], parameters)
 
