@@ -38,12 +38,13 @@ WAIT_SECONDS = rows.WAIT_SECONDS
 class FolderCatalogue:
     """A folder of sessions with an index: see `Catalogue` for what it can do."""
 
-    def __init__(self, folder: Path, *, wait_seconds: float = WAIT_SECONDS):
+    def __init__(self, folder: str | os.PathLike[str], *, wait_seconds: float = WAIT_SECONDS):
         """Look at a folder, which need not exist, and mend what killed writers left.
 
         wait_seconds: how long to wait for another writer. Nothing is mended while there is one:
         it is alive, and what looks half-done is its own.
         """
+        folder = Path(folder)
         self.folder = folder
         self.repairs: list[str] = []
         self._wait_seconds = wait_seconds
