@@ -141,9 +141,7 @@ class PostgresCatalogue:
     def migrate(self) -> list[str]:
         """Bring the database to this version; return the titles of the steps taken."""
         with self._connected() as connection:
-            if migrations.version(connection) > migrations.LATEST:
-                migrations.check(connection, self.url)
-            return migrations.migrate(connection)
+            return migrations.migrate(connection, self.url)
 
     def _entries(self, query: Query) -> list[Entry]:
         condition, values = query.where("%s")
@@ -156,8 +154,9 @@ class PostgresCatalogue:
 
     def _make_if_empty(self) -> None:
         with self._connected() as connection:
-            if migrations.version(connection) == 0:
-                migrations.migrate(connection)
+            is_empty = migrations.version(connection) == 0
+        if is_empty:
+            self.migrate()
 
     @contextmanager
     def _asked(self, *, is_steady: bool = False) -> Iterator[Any]:

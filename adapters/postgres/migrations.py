@@ -141,13 +141,18 @@ def check(connection: Any, where: str) -> None:
         )
 
 
-def migrate(connection: Any) -> list[str]:
-    """Take the steps that a database has not had, in one transaction; return their titles."""
+def migrate(connection: Any, where: str) -> list[str]:
+    """Take the steps that a database has not had, in one transaction; return their titles.
+
+    connection: new, because one that has looked for the tables before it had the lock remembers
+    that there were none. Raises CatalogueError for a database of a newer version.
+    """
     connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+    had = version(connection)
+    if had > LATEST:
+        check(connection, where)
     done = []
-    for number, step in enumerate(MIGRATIONS, start=1):
-        if number <= version(connection):
-            continue
+    for number, step in enumerate(MIGRATIONS[had:], start=had + 1):
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         connection.execute(
             f"CREATE TABLE IF NOT EXISTS {SCHEMA}.migrations (number integer PRIMARY KEY, "
