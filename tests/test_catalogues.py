@@ -69,7 +69,8 @@ def test_an_entry_says_what_a_session_holds(kept):
     saved = kept.save(made())
     (entry,) = kept.list()
     assert entry == saved
-    assert (entry.name, entry.tickers, entry.events, entry.gaps) == ("two", ("KXA-1", "KXB-1"), 15, 1)
+    assert (entry.name, entry.tickers, entry.events, entry.gaps) == (
+        "two", ("KXA-1", "KXB-1"), 15, 1)
     assert (entry.start, entry.end, entry.is_gone) == (10, 90, False)
     assert entry.digest == made().digest
     assert entry.size >= 15 * TAPE_DTYPE.itemsize

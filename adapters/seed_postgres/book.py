@@ -13,13 +13,14 @@ from decimal import Decimal
 from typing import Any
 
 from foldbook.engine.schema import Side
-from foldbook.engine.units import QTY_MAX, QTY_ONE, cents
+from foldbook.engine.units import PRICE_ONE, QTY_MAX, QTY_ONE
 
 from ..recordings import MessageKind, RefusedError
 from .tables import Row
 
 MILLISECOND = 1_000_000
 TIMESTAMP_MAX = 2**63 // MILLISECOND - 1
+CENT = PRICE_ONE // 100
 Level = tuple[int, int]
 """Side and price."""
 Message = tuple[int, ...]
@@ -94,11 +95,13 @@ class MarketBook:
 
     def _check_restated(self, levels: dict[Level, int]) -> None:
         """Check that a snapshot with the number of the row before it states the same book."""
-        if levels != self._levels:
-            raise RefusedError(
-                "disagree", "sequence_number", "that of the row before, with another book",
-                "the book that the rows up to it make"
-            )
+        for side, price in sorted({*levels, *self._levels}):
+            stated, stands = (each.get((side, price), 0) for each in (levels, self._levels))
+            if stated != stands:
+                field = "yes_bids" if side == Side.BUY else "no_bids"
+                cent = price if side == Side.BUY else PRICE_ONE - price
+                raise RefusedError("disagree", f"{field} size at {cent // CENT}", stated,
+                                   f"{stands}, which the rows up to this number leave there")
 
     def _delta(self, row: Row) -> Iterator[Message]:
         side = {"yes": Side.BUY, "no": Side.SELL}.get(row.side)
@@ -113,7 +116,10 @@ class MarketBook:
         if old != stands:
             raise RefusedError("old_size", "old_size", row.old_size,
                                f"{stands}, which the rows before it leave at this price")
-        self._levels[side, price] = new
+        if new:
+            self._levels[side, price] = new
+        else:
+            self._levels.pop((side, price), None)
         yield self._message(MessageKind.CHANGE, side, price, (new - old) * QTY_ONE)
 
     def _message(
@@ -162,7 +168,7 @@ def _stated(field: str, stated: Any) -> Iterator[tuple[int, int]]:
 def _price(side: Side, field: str, value: Any) -> int:
     """Return the price of a bid in YES terms, $0.0001."""
     cent = _integer(f"{field} price" if field != "price" else field, value, 1, 99, why="price")
-    return cents(cent if side == Side.BUY else 100 - cent)
+    return CENT * cent if side == Side.BUY else PRICE_ONE - CENT * cent
 
 
 def _size(field: str, value: Any) -> int:

@@ -99,9 +99,11 @@ class Database:
 
     def markets(self, listed: Listed) -> Iterator[RecordedMarket]:
         """Yield the markets of a session by ticker, but those that never had a snapshot."""
-        is_one_count = self._seq_scope == "session" or (
-            self._seq_scope is None and tables.has_one_count(self._connection, listed.id)
-        )
+        shared = tables.shared_number(self._connection, listed.id)
+        if shared is not None and self._seq_scope == "session":
+            raise TapeError(f"{self.name(listed)}: sequence_number {shared} is in several markets, "
+                            "expected one count over all of the session")
+        is_one_count = shared is None and self._seq_scope != "market"
         losses = tables.holes(self._connection, listed.id) if is_one_count else []
         total = tables.count(self._connection, listed.id)
         rows = self._metered(

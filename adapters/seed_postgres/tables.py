@@ -110,14 +110,14 @@ def count(connection: Any, session: Any) -> int:
     return found
 
 
-def has_one_count(connection: Any, session: Any) -> bool:
-    """Whether the numbers of a session count over all its markets: no two of them share one."""
-    shared = connection.execute(
-        f"SELECT 1 FROM ({_EVENTS}) events GROUP BY sequence_number "
+def shared_number(connection: Any, session: Any) -> Any:
+    """Return a sequence number that several markets of a session have, or None."""
+    row = connection.execute(
+        f"SELECT sequence_number FROM ({_EVENTS}) events GROUP BY sequence_number "
         "HAVING count(DISTINCT market_ticker) > 1 LIMIT 1",
         {"session": session},
     ).fetchone()
-    return shared is None
+    return None if row is None else row[0]
 
 
 def events(connection: Any, session: Any, *, is_one_count: bool) -> Iterator[Row]:
