@@ -4,7 +4,7 @@
 the entry points `foldbook.catalogues` add. See docs/catalogue.md.
 """
 
-from .entries import Entry, Query, check_names, entry_of, facts_of, series_of
+from .entries import Entries, Entry, Query, check_names, entry_of, facts_of, series_of
 from .errors import CatalogueError, UnknownSessionError
 from .folder import FolderCatalogue
 from .opening import VARIABLE, without_password
@@ -15,6 +15,7 @@ __all__ = [
     "VARIABLE",
     "Catalogue",
     "CatalogueError",
+    "Entries",
     "Entry",
     "FolderCatalogue",
     "Query",

@@ -44,6 +44,9 @@ class Entry:
         return attrs.asdict(self) | {"tickers": list(self.tickers)}
 
 
+Entries = list[Entry]
+
+
 @attrs.frozen
 class Query:
     """Conditions that entries must meet: see `Catalogue.find`. None is no condition."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from foldbook.engine.session import Session
 from .. import sessions
 from . import index as rows
 from . import mending
-from .entries import Entry, Query, check_names, entry_of, facts_of
+from .entries import Entries, Entry, Query, check_names, entry_of, facts_of
 from .errors import CatalogueError, UnknownSessionError
 from .index import BusyError, Index
 from .mending import Places
@@ -64,14 +64,14 @@ class FolderCatalogue:
         """The folder."""
         return str(self.folder)
 
-    def list(self) -> list[Entry]:
+    def list(self) -> Entries:
         """Return an entry per session, by name: from the index and one look at the folder."""
         return self._entries(Query())
 
     def find(
         self, *, ticker: str | None = None, series: str | None = None, since: int | None = None,
         until: int | None = None, min_quality: float | None = None,
-    ) -> list[Entry]:
+    ) -> Entries:
         """Return the entries that meet all conditions, by name: see `Catalogue.find`."""
         return self._entries(Query(ticker, series, since, until, min_quality))
 
@@ -142,7 +142,7 @@ class FolderCatalogue:
                     raise
             shutil.rmtree(aside, ignore_errors=True)
 
-    def migrate(self) -> list[str]:
+    def migrate(self) -> Sequence[str]:
         """Make an index if there is none."""
         if self._index.exists():
             return []
@@ -152,7 +152,7 @@ class FolderCatalogue:
                 connection.execute("COMMIT")
         return ["made an index"]
 
-    def _entries(self, query: Query) -> list[Entry]:
+    def _entries(self, query: Query) -> Entries:
         with self._index.reading() as connection:
             found = rows.entries(connection, query)
         gone = {each.name for each in found} - self._there()

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from foldbook.engine.session import Session
 
-from .entries import Entry
+from .entries import Entries, Entry
 
 
 class Catalogue(Protocol):
@@ -28,14 +28,14 @@ class Catalogue(Protocol):
         """What this object found half-done or unknown and mended, each in one line."""
         ...
 
-    def list(self) -> list[Entry]:
+    def list(self) -> Entries:
         """Return an entry per session, by name; no session is opened."""
         ...
 
     def find(
         self, *, ticker: str | None = None, series: str | None = None, since: int | None = None,
         until: int | None = None, min_quality: float | None = None,
-    ) -> list[Entry]:
+    ) -> Entries:
         """Return the entries that meet all conditions, by name.
 
         ticker: of one of the markets; series: its part before the first "-". since, until: ns;

@@ -19,6 +19,7 @@ from foldbook.engine.specs import Market
 
 from ..catalogue import (
     CatalogueError,
+    Entries,
     Entry,
     Query,
     UnknownSessionError,
@@ -59,14 +60,14 @@ class PostgresCatalogue:
         """The URL, without its password."""
         return without_password(self._url)
 
-    def list(self) -> list[Entry]:
+    def list(self) -> Entries:
         """Return an entry per session, by name."""
         return self._entries(Query())
 
     def find(
         self, *, ticker: str | None = None, series: str | None = None, since: int | None = None,
         until: int | None = None, min_quality: float | None = None,
-    ) -> list[Entry]:
+    ) -> Entries:
         """Return the entries that meet all conditions, by name: see `Catalogue.find`."""
         return self._entries(Query(ticker, series, since, until, min_quality))
 
@@ -138,12 +139,12 @@ class PostgresCatalogue:
             if not connection.execute("DELETE FROM sessions WHERE name = %s", [name]).rowcount:
                 raise self._unknown(name)
 
-    def migrate(self) -> list[str]:
+    def migrate(self) -> Sequence[str]:
         """Bring the database to this version; return the titles of the steps taken."""
         with self._connected() as connection:
             return migrations.migrate(connection, self.url)
 
-    def _entries(self, query: Query) -> list[Entry]:
+    def _entries(self, query: Query) -> Entries:
         condition, values = query.where("%s")
         with self._asked() as connection:
             found = connection.execute(

@@ -76,7 +76,7 @@ class MarketBook:
 
     def _snapshot(self, row: Row) -> Iterator[Message]:
         levels = {
-            (side, _price(side, field, cent)): size
+            (int(side), _price(side, field, cent)): size
             for side, field, stated in (
                 (Side.BUY, "yes_bids", row.yes_bids), (Side.SELL, "no_bids", row.no_bids)
             )
