@@ -12,6 +12,7 @@ import click
 
 from . import catalogues  # noqa: F401  # its commands join the group
 from .group import Command, command, foldbook
+from .imports import Importers
 
 __all__ = ["foldbook"]
 
@@ -61,30 +62,15 @@ def demo(seed: int, journal: Path | None, as_json: bool) -> None:
                 f"digest {result.digest}")
 
 
-@command("foldbook import kalshi-ws recordings/ --to sessions/ --metadata metadata/")
-@click.argument("format")
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("--to", required=True, type=click.Path(path_type=Path), help="Folder of sessions.")
-@click.option("--metadata", type=click.Path(exists=True, path_type=Path),
-              help="Folder with what the markets are and how they settled.")
-@click.option("--group", is_flag=True, help="One session of all markets, not one each.")
-@click.option("--keep-going", is_flag=True, help="Count and report bad lines instead of stopping.")
-@click.option("--seq-scope", type=click.Choice(["subscription"]),
-              help="The recording holds whole subscriptions: each hole in seq is a gap.")
-@click.option("--exclude-own", is_flag=True, help="Leave your own recorded orders out of the book.")
-def import_command(format: str, sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
+@foldbook.group(
+    "import", cls=Importers, no_args_is_help=False, subcommand_metavar="FORMAT SOURCE... --to DIR",
+    epilog="\b\nExample:\n  foldbook import kalshi-ws recordings/ --to sessions/ --json",
+)
+def import_group() -> None:
     """Turn recordings into sessions.
 
-    FORMAT names an importer, such as kalshi-ws. SOURCE is a file, a folder, or the URL of a
-    database, as the importer takes it.
+    Every format takes --to and --json; `foldbook import FORMAT --help` says what else.
     """
-    from . import plugins, reports, show
-
-    importer = plugins.entry("foldbook.importers", format)
-    taken = plugins.options(format, importer, options)
-    with show.progress("import") as report:
-        reported = importer([*map(plugins.source, sources)], progress=report, **taken)
-    show.answer(*reports.imported(reported, as_json))
 
 
 @command("foldbook info sessions/KXGOLD15M-26AUG102130-30")

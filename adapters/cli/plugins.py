@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import inspect
 import os
 import re
 import sys
@@ -30,20 +29,6 @@ def entry(group: str, name: str) -> Callable[..., Any]:
         raise click.UsageError(f"{name!r} is not one of the {group.partition('.')[2]}: {known}")
     loaded: Callable[..., Any] = found[name].load()
     return loaded
-
-
-def source(text: str) -> str | Path:
-    """Return where a recording is: a URL as it is, anything else as a path."""
-    return text if "://" in text else Path(text)
-
-
-def options(name: str, importer: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that an importer takes. Raises UsageError for another that was given."""
-    known = inspect.signature(importer).parameters
-    for option, value in given.items():
-        if option not in known and value not in (None, False):
-            raise click.UsageError(f"{name} takes no --{option.replace('_', '-')}")
-    return {option: value for option, value in given.items() if option in known}
 
 
 def session(text: str) -> Session:

@@ -72,6 +72,8 @@ def imported(reported: Iterable[Any], as_json: bool) -> tuple[Any, ...]:
     if reasons:
         parts.append(table(sorted(reasons.items()), "rejected because", "lines"))
         parts += [text for each in found for text in each["examples"]][:EXAMPLES_MAX]
+    if not all(each["written"] for each in found):
+        parts.append("dry run: nothing was written")
     return {"sessions": found}, as_json, *parts
 
 

@@ -6,16 +6,18 @@ docs/importing.md for how to write an importer.
 
 from .files import Meter, Progress, blocks, find_files, read_lines
 from .imports import Import, ImportedMarket
-from .messages import MESSAGE_DTYPE, MessageFlag, MessageKind
-from .numbers import Scale
+from .messages import MESSAGE_DTYPE, TIME_MAX, MessageFlag, MessageKind
+from .numbers import BAD, Scale
 from .options import DryRun, Group, KeepGoing, Metadata
-from .reports import UNKNOWN, Problems, RefusedError, Rejections, Report
+from .reports import UNKNOWN, Problems, RefusedError, Rejections, Report, one_line
 from .spool import Spool
 from .storing import RecordedMarket, Store
 from .tapes import Grid, MarketFold
 
 __all__ = [
+    "BAD",
     "MESSAGE_DTYPE",
+    "TIME_MAX",
     "UNKNOWN",
     "DryRun",
     "Grid",
@@ -39,5 +41,6 @@ __all__ = [
     "Store",
     "blocks",
     "find_files",
+    "one_line",
     "read_lines",
 ]

@@ -23,6 +23,7 @@ _CHANGE, _SET, _TRADE = int(MessageKind.CHANGE), int(MessageKind.SET), int(Messa
 _STATUS, _GRID = int(MessageKind.STATUS), int(MessageKind.GRID)
 _FEE, _LOST = int(MessageKind.FEE), int(MessageKind.LOST)
 _MORE = (int(MessageFlag.MORE_BUY), int(MessageFlag.MORE_SELL))
+_LOOSE = int(MessageFlag.LOOSE)
 _ROW_SNAPSHOT, _ROW_LEVEL = int(TapeKind.SNAPSHOT), int(TapeKind.SNAPSHOT_LEVEL)
 _ROW_INCREASE, _ROW_DECREASE = int(TapeKind.INCREASE), int(TapeKind.DECREASE)
 _ROW_TRADE, _ROW_STATUS = int(TapeKind.TRADE), int(TapeKind.STATUS)
@@ -129,7 +130,7 @@ def on_grid(state, price):  # type: ignore[no-untyped-def]
 @compiled
 def refine(state, common):  # type: ignore[no-untyped-def]
     """Make an unstated grid as fine as a price needs; return whether it changed."""
-    step = state[CENTER]
+    step = min(state[CENTER], state[EDGE])
     if state[LISTED] or common % step == 0:
         return False
     for finer in STEPS:
@@ -175,7 +176,7 @@ def end_burst(state, rows, levels, ts, recv):  # type: ignore[no-untyped-def]
 @compiled
 def find_fault(messages, state, at, count):  # type: ignore[no-untyped-def]
     """Return why the full book at `at`, of `count` levels, cannot be, or KEPT."""
-    bid, ask = 0, _ONE
+    bid, ask = np.int64(0), np.int64(_ONE)
     if at + count >= len(messages):
         return BAD_VALUE
     for later in range(at + 1, at + 1 + count):
@@ -255,21 +256,21 @@ def take_differences(messages, state, levels, shown, rows, at):  # type: ignore[
         price = np.int64(messages["price"][later])
         shown[side, price] = messages["qty"][later]
         if side == _BUY:
-            low = np.int64(min(low, price))
+            low = min(low, price)
         else:
-            high = np.int64(max(high, price))
+            high = max(high, price)
     flags = np.int64(messages["flags"][at])
     low = low if flags & _MORE[0] else np.int64(1)
     high = high if flags & _MORE[1] else np.int64(_ONE - 1)
     for sign in (-1, 1):
-        for price in range(_ONE - 1, low - 1, -1):
-            difference = shown[_BUY, price] - levels[_BUY, price]
+        for level in range(_ONE - 1, low - 1, -1):
+            difference = shown[_BUY, level] - levels[_BUY, level]
             if difference * sign > 0:
-                change_level(messages, state, levels, rows, at, _BUY, price, difference)
-        for price in range(1, high + 1):
-            difference = shown[_SELL, price] - levels[_SELL, price]
+                change_level(messages, state, levels, rows, at, _BUY, level, difference)
+        for level in range(1, high + 1):
+            difference = shown[_SELL, level] - levels[_SELL, level]
             if difference * sign > 0:
-                change_level(messages, state, levels, rows, at, _SELL, price, difference)
+                change_level(messages, state, levels, rows, at, _SELL, level, difference)
 
 
 @compiled
@@ -441,7 +442,7 @@ def take_terms(messages, state, rows, verdicts, at):  # type: ignore[no-untyped-
         if is_wide or center <= 0 or edge <= 0 or _ONE % center or _ONE % edge:
             verdicts[at] = BAD_VALUE
             return
-        state[LISTED] = 1
+        state[LISTED] = 0 if messages["flags"][at] & _LOOSE else 1
         state[CENTER], state[EDGE], state[WIDTH] = center, edge, width
         if state[ANCHORED]:
             emit_grid(state, rows, messages["ts"][at], state[RECV])

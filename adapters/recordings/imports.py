@@ -102,8 +102,10 @@ class Import:
 class ImportedMarket:
     """One market of an import: takes messages in order of arrival, keeps its tape on disk.
 
-    counts: what the importer counts beside raw messages. facts: see RecordedMarket.
-    has_receipts: set it to False where recv is made of ts.
+    counts: raw messages by kind, and what else the importer counts. facts: see RecordedMarket.
+    has_receipts: set it to False where recv is made of ts. is_counting: rows and raw messages are
+    counted from the messages handed in, each row of a file once where its messages stand together
+    (row 0 never); an importer for which that is not so sets it to False, and counts.
     """
 
     def __init__(self, owner: Import, ticker: str, recording: str, path: Path, fold: MarketFold,
@@ -113,6 +115,8 @@ class ImportedMarket:
         self.counts: Counter[str] = Counter()
         self.left_out: Counter[str] = Counter()
         self.has_receipts = True
+        self.is_counting = True
+        self.read = 0
         self._owner = owner
         self._recording = recording
         self._path = path
@@ -120,7 +124,6 @@ class ImportedMarket:
         self._event = event
         self._files: set[int] = set()
         self._last = (-1, -1)
-        self._read = 0
         self._rows = 0
         self._first_ts: int | None = None
 
@@ -147,7 +150,7 @@ class ImportedMarket:
 
     def refuse(self, file: int, row: int, error: RefusedError) -> None:
         """Count a row that could not be decoded. Raises TapeError unless the import keeps going."""
-        self._read += (file, row) != self._last
+        self.read += (file, row) != self._last or not self.is_counting
         self._last = (file, row)
         self._owner.rejections.refuse(self._owner.files[file], row, self.ticker, error.why,
                                       str(error))
@@ -184,7 +187,7 @@ class ImportedMarket:
         return RecordedMarket(
             market, rows, self._recording,
             tuple(self._owner.files[number].name for number in sorted(self._files)),
-            self._read, fold.joined, fold.unjoined, dict(self.counts), reasons, examples,
+            self.read, fold.joined, fold.unjoined, dict(self.counts), reasons, examples,
             dict(fold.left_out + self.left_out), queue,
             {"first_ts": self._first_ts, "joined": fold.joined, "unjoined": fold.unjoined,
              "queue": attrs.asdict(queue), **self.facts},
@@ -193,6 +196,9 @@ class ImportedMarket:
 
     def _count(self, messages: np.ndarray) -> None:
         """Count raw messages: what came of one row of a file is one that was read."""
+        self._files.update(np.unique(messages["file"][messages["row"] > 0]).tolist())
+        if not self.is_counting:
+            return
         kinds = messages["kind"]
         for name, members in _RAW.items():
             self.counts[name] += int(np.isin(kinds, members).sum())
@@ -201,8 +207,7 @@ class ImportedMarket:
         new[1:] = (files[1:] != files[:-1]) | (rows[1:] != rows[:-1])
         new[0] = (int(files[0]), int(rows[0])) != self._last
         self._last = (int(files[-1]), int(rows[-1]))
-        self._read += int(new.sum())
-        self._files.update(np.unique(files).tolist())
+        self.read += int(np.count_nonzero(new & (rows > 0)))
 
 
 def _refusal(messages: np.ndarray, at: int, verdict: int) -> str:

@@ -44,10 +44,16 @@ class MessageFlag(IntFlag):
     """Flags beside those of TapeFlag, which keep their values."""
 
     MORE_BUY = 256
+    """BOOK: more bids than those shown may stand beyond the last of them."""
     MORE_SELL = 512
+    LOOSE = 1024
+    """GRID: a price off it refines it, as if nobody had stated it, instead of being refused."""
 
 
 assert all(flag < MessageFlag.MORE_BUY for flag in TapeFlag)
+
+TIME_MAX = 2**62
+"""No time of a recording is later, ns (the year 2116): what is added to it stays in int64."""
 
 MESSAGE_DTYPE = np.dtype(
     [

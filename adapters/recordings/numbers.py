@@ -10,10 +10,14 @@ import math
 import re
 from decimal import Decimal
 
+import numpy as np
+
 from .reports import RefusedError
 
 ULPS = 4
 """How far from a multiple of the unit a float may lie and still be it."""
+BAD = -(2**62)
+"""Stands in a column for a value that `Scale.units` refuses."""
 ENTRIES_MAX = 1 << 20
 """Values a scale remembers before it starts anew: bounds its memory."""
 
@@ -61,6 +65,33 @@ class Scale:
         self.float_noise += oddity == _NOISE
         self.floored += oddity == _FLOORED
         return units
+
+    def column(self, field: str, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return (units, float noise) of a column of floats or ints: int64, BAD for what `units`
+        refuses, and a bool array of the values that are a few ulps off their decimal."""
+        noise = np.zeros(len(values), np.bool_)
+        if values.dtype.kind not in "fiu":
+            raise TypeError(f"{field}: a column of {values.dtype}, expected floats or ints")
+        if values.dtype.kind in "iu":
+            wide = values.astype(np.int64)
+            units = np.where(np.abs(wide) <= self.high // self.one, wide, -1) * self.one
+            return np.where((units >= self.low) & (units <= self.high) & (wide == values), units,
+                            BAD), noise
+        with np.errstate(invalid="ignore", over="ignore"):
+            scaled = np.rint(values * self.one)
+            # A double that is the nearest one to a decimal of at most 15 digits is that decimal.
+            exact = (scaled / self.one == values) & (np.abs(scaled) < 10.0**15)
+            units = np.where(exact, scaled, 0).astype(np.int64)
+        units[~exact | (units < self.low) | (units > self.high)] = BAD
+        for at in np.flatnonzero(~exact).tolist():
+            try:
+                units[at], oddity = self._read(field, float(values[at]))
+            except RefusedError:
+                continue
+            noise[at] = oddity == _NOISE
+            self.floored += oddity == _FLOORED
+        self.float_noise += int(np.count_nonzero(noise))
+        return units, noise
 
     def _read(self, field: str, value: Number | None) -> tuple[int, int]:
         if value is None or value == "":

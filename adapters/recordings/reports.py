@@ -24,6 +24,11 @@ class RefusedError(Exception):
         self.why = why
 
 
+def one_line(error: object) -> str:
+    """Return what an error says, in one line: those of other libraries may have several."""
+    return " ".join(str(error).split())
+
+
 @attrs.frozen
 class Report:
     """What one session was made of.
@@ -97,7 +102,7 @@ class Rejections(Problems):
             kept += examples[: EXAMPLES_MAX - len(kept)]
 
     def _count(self, market: str, why: str, text: str) -> None:
-        text = " ".join(text.split())
+        text = one_line(text)
         if not self.keep_going:
             raise TapeError(text)
         self.reasons.setdefault(market, Counter())[why] += 1

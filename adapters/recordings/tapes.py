@@ -112,9 +112,8 @@ class MarketFold:
     @property
     def tick(self) -> int:
         """The finest step that the market has used."""
-        common = int(self._state[book.COMMON])
-        if self._state[book.LISTED]:
-            common = math.gcd(common, int(self._state[book.CENTER]), int(self._state[book.EDGE]))
+        words = (book.COMMON, book.CENTER, book.EDGE)
+        common = math.gcd(*(int(self._state[word]) for word in words))
         return next(step for step in book.STEPS if common % step == 0)
 
     @property

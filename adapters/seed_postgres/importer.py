@@ -71,7 +71,7 @@ class SessionLoader:
 
 
 def import_recording(
-    sources: Sequence[str | Path],
+    sources: Sequence[str],
     to: Path,
     *,
     session: Annotated[int | None, "This session of the database alone."] = None,
@@ -88,7 +88,7 @@ def import_recording(
     """
     to = Path(to)
     reports: list[Report] = []
-    for source in map(str, sources):
+    for source in sources:
         with opened(source, keep_going, seq_scope, progress) as database:
             for listed in _wanted(database, session):
                 path = to / f"session-{listed.id}"
@@ -99,7 +99,7 @@ def import_recording(
             if reports:
                 reports[-1] = _with_unnamed(reports[-1], *database.rejections.take(UNKNOWN))
     if not reports:
-        names = ", ".join(without_password(str(source)) for source in sources)
+        names = ", ".join(without_password(source) for source in sources)
         raise TapeError(f"{names}: holds no session with a snapshot of a book")
     return reports
 
