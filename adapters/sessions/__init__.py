@@ -1,21 +1,27 @@
-"""Sessions at rest: how they are stored and loaded, and what can be said about them."""
+"""Sessions at rest: how they are stored and loaded, and what can be said about them.
 
+docs/session-format.md describes the files.
+"""
+
+from .about import FORMAT_VERSION
 from .books import book_at
 from .facts import describe
 from .folder import (
     ABOUT_FILE,
-    FORMAT_VERSION,
+    PORTABLE_FILE,
     TAPE_FILE,
-    digest_of,
     load,
     save,
     verify_digest,
+    verify_portable,
     write,
 )
+from .hot import digest_of
 
 __all__ = [
     "ABOUT_FILE",
     "FORMAT_VERSION",
+    "PORTABLE_FILE",
     "TAPE_FILE",
     "book_at",
     "describe",
@@ -23,5 +29,6 @@ __all__ = [
     "load",
     "save",
     "verify_digest",
+    "verify_portable",
     "write",
 ]
