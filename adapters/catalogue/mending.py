@@ -141,7 +141,7 @@ def holds_sessions(folder: Path) -> bool:
 
 def is_session(path: Path) -> bool:
     """Whether a folder was written as a session; it may be damaged."""
-    return (path / sessions.ABOUT_FILE).exists()
+    return any((path / name).exists() for name in (sessions.PORTABLE_FILE, sessions.ABOUT_FILE))
 
 
 def settle(path: Path) -> int:
