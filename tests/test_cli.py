@@ -105,8 +105,9 @@ def test_help_has_an_example(run, name):
 
 
 def test_there_are_these_commands():
-    """The commands of the contract, and no other."""
-    expected = {"demo", "import", "info", "backtest", "verify", "explain", "bench"}
+    """The commands of the contract, those that shape sessions, and no other."""
+    expected = {"demo", "import", "info", "backtest", "verify", "explain", "bench",
+                "doctor", "split", "merge", "slice", "sample"}
     assert set(commands.foldbook.commands) == expected
 
 

@@ -171,3 +171,6 @@ def bench(names: tuple[str, ...], toy: bool, as_json: bool) -> None:
     except KeyError as error:
         raise click.UsageError(error.args[0]) from None
     show.answer(*reports.measured(figures, as_json))
+
+
+from . import doctoring, shaping  # noqa: E402, F401  commands that register themselves
