@@ -19,6 +19,7 @@ import secrets
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from foldbook.engine.errors import TapeError
@@ -179,7 +180,10 @@ def _digest(path: Path) -> str | None:
 
 
 def _remove(path: Path) -> None:
+    """Remove a file or a folder, which the writer that put it there may be removing too."""
     if path.is_dir():
-        shutil.rmtree(path)
+        with suppress(FileNotFoundError):
+            shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
