@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from .group import command
+from .commands import command
+from .times import MOMENT
 
 _WHERE = click.option(
     "--to", "where", metavar="URL|DIR", help="The catalogue; default: FOLDBOOK_CATALOG, else yours."
@@ -20,8 +21,8 @@ _WHERE = click.option(
 @click.argument("where", required=False, metavar="[URL|DIR]")
 @click.option("--ticker", help="With this market.")
 @click.option("--series", help="With a market of this series: KXGOLD15M.")
-@click.option("--since", metavar="TIME", help="With an event then or later: ISO 8601 or ns UTC.")
-@click.option("--until", metavar="TIME", help="With an event then or earlier.")
+@click.option("--since", type=MOMENT, help="With an event then or later: ISO 8601, or ns UTC.")
+@click.option("--until", type=MOMENT, help="With an event then or earlier.")
 @click.option("--min-quality", type=click.FloatRange(0, 1), help="With at least this score.")
 def ls(where: str | None, as_json: bool, **conditions: Any) -> None:
     """List the sessions of a catalogue, and what was mended in it.
@@ -31,8 +32,6 @@ def ls(where: str | None, as_json: bool, **conditions: Any) -> None:
     from .. import catalogue
     from . import listings, show
 
-    for name in ("since", "until"):
-        conditions[name] = listings.moment(f"--{name}", conditions[name])
     opened = catalogue.open(where)
     try:
         found = opened.find(**conditions)

@@ -5,19 +5,41 @@ Nothing but click is imported here before a command runs, so that `--help` is qu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from . import catalogues  # noqa: F401  # its commands join the group
-from .group import Command, command, foldbook
 from .imports import Importers
-
-__all__ = ["foldbook"]
 
 DEMO_STRATEGY = "foldbook.examples.market_maker:MarketMaker"
 DEMO_SESSION = "synthetic:7"
+
+Command = Callable[..., Any]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="foldbook")
+def foldbook() -> None:
+    """Backtest strategies on binary prediction markets, event by event and to the last cent.
+
+    SESSION is the folder of a session, a generated one: synthetic:SEED, or one of your catalogue:
+    catalogue:NAME.
+    """
+
+
+def command(example: str) -> Callable[[Command], click.Command]:
+    """Register a command with `--json` and an example in its help."""
+
+    def register(function: Command) -> click.Command:
+        named = click.option(
+            "--json", "as_json", is_flag=True, help="One JSON object on stdout, all else on stderr."
+        )(function)
+        name = function.__name__.removesuffix("_command")
+        return foldbook.command(name, epilog=f"\b\nExample:\n  {example}")(named)
+
+    return register
 
 
 def options_of_a_run(function: Command) -> Command:
@@ -173,4 +195,4 @@ def bench(names: tuple[str, ...], toy: bool, as_json: bool) -> None:
     show.answer(*reports.measured(figures, as_json))
 
 
-from . import doctoring, shaping  # noqa: E402, F401  commands that register themselves
+from . import catalogues, doctoring, shaping  # noqa: E402, F401  commands that register themselves

@@ -1,18 +1,14 @@
-"""What `foldbook ls` answers, and the times that it is asked with."""
+"""What `foldbook ls` answers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
-
-import click
 
 from ..catalogue import Catalogue, Entry
 from .reports import when
 from .show import table
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -39,26 +35,6 @@ def listed(opened: Catalogue, found: Sequence[Entry], as_json: bool) -> tuple[An
 def mended(opened: Catalogue) -> list[str]:
     """Return a line for each thing that was mended."""
     return [f"mended: {each}" for each in opened.repairs]
-
-
-def moment(option: str, text: str | None) -> int | None:
-    """Return a time as ns: a number is ns already, anything else is ISO 8601 with its zone.
-
-    >>> moment("--since", "1970-01-01T01:00:01.5+01:00"), moment("--since", "7")
-    (1500000000, 7)
-    """
-    if text is None:
-        return None
-    if text.lstrip("-").isdigit():
-        return int(text)
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is None:
-        raise click.UsageError(f"{option}: {text!r} is no time like 2026-08-10T21:30Z (with its "
-                               "zone), and no ns since 1970")
-    return (time - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
 def _markets(entry: Entry) -> str:
