@@ -194,7 +194,8 @@ def test_what_is_not_there_is_named(kept):
 def test_a_place_without_a_catalogue_says_so(place):
     """To whoever reads; the first save makes one."""
     empty = catalogue.open(place)
-    for ask in (empty.list, lambda: empty.load("two"), lambda: empty.facts("two")):
+    for ask in (empty.list, lambda: empty.load("two"), lambda: empty.facts("two"),
+                lambda: empty.remove("two")):
         with pytest.raises(CatalogueError, match="holds no catalogue yet; the first save"):
             ask()
     empty.save(made())
@@ -279,3 +280,12 @@ def test_without_a_name_the_catalogue_is_the_users_own(tmp_path, monkeypatch):
     assert catalogue.open(f"file://{tmp_path}/a%20b").url == f"{tmp_path}/a b"
     with pytest.raises(CatalogueError, match="'mongo' is no catalogue: file, postgres, postgresql"):
         catalogue.open("mongo://host/db")
+
+
+def test_the_benchmark_checks_its_answers(place, capsys):
+    """At toy size: what it saved comes back, and all that it kept is listed."""
+    from foldbook.benchmarks import catalogue_rate
+
+    arguments = [str(place), "--events", "2000", "--sessions", "5", "--rounds", "1", "--json"]
+    assert catalogue_rate.main(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["sessions"] == 7

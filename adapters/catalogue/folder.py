@@ -124,6 +124,7 @@ class FolderCatalogue:
 
     def remove(self, name: str) -> None:
         """Remove a session for good, or forget one whose folder is gone."""
+        self._index.check_exists()
         places = self._places
         with self._as_told(f"session {name} is not removed"):
             with self._index.writing(self._wait_seconds) as connection:

@@ -61,13 +61,17 @@ class Index:
         """Whether there is an index at all."""
         return self.path.exists()
 
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """Give a connection to read from. Raises CatalogueError if there is no index."""
+    def check_exists(self) -> None:
+        """Check that there is an index. Raises CatalogueError that says how to get one."""
         if not self.exists():
             raise CatalogueError(
                 f"{self.path.parent.parent}: holds no catalogue yet; the first save makes one"
             )
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection to read from. Raises CatalogueError if there is no index."""
+        self.check_exists()
         with self._connected(WAIT_SECONDS) as connection:
             self._check_version(connection)
             yield connection
