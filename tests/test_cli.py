@@ -107,7 +107,7 @@ def test_help_has_an_example(run, name):
 def test_there_are_these_commands():
     """The commands of the contract, those that shape sessions, and no other."""
     expected = {"demo", "import", "export", "info", "backtest", "verify", "explain", "bench",
-                "doctor", "split", "merge", "slice", "sample"}
+                "doctor", "split", "merge", "slice", "sample", "ls", "save", "remove", "migrate"}
     assert set(commands.foldbook.commands) == expected
 
 

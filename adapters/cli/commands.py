@@ -24,7 +24,8 @@ Command = Callable[..., Any]
 def foldbook() -> None:
     """Backtest strategies on binary prediction markets, event by event and to the last cent.
 
-    SESSION is the folder of a session, or a generated one: synthetic:SEED.
+    SESSION is the folder of a session, a generated one: synthetic:SEED, or one of your catalogue:
+    catalogue:NAME.
     """
 
 
@@ -209,4 +210,4 @@ def bench(names: tuple[str, ...], toy: bool, as_json: bool) -> None:
     show.answer(*reports.measured(figures, as_json))
 
 
-from . import doctoring, shaping  # noqa: E402, F401  commands that register themselves
+from . import catalogues, doctoring, shaping  # noqa: E402, F401  commands that register themselves

@@ -178,12 +178,12 @@ def session_facts(format: str, members: Sequence[RecordedMarket]) -> dict[str, A
     return facts
 
 
-_NAMES_A_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+NAMES_A_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 def check_ticker(recorded: RecordedMarket) -> None:
     """Check that a ticker can name a folder. Raises TapeError."""
-    if not _NAMES_A_FOLDER.fullmatch(recorded.ticker):
+    if not NAMES_A_FOLDER.fullmatch(recorded.ticker):
         raise TapeError(f"{recorded.recording}: market_ticker {recorded.ticker!r} is no ticker: "
                         "expected letters, digits, '.', '_' and '-', a letter or digit first")
 
