@@ -106,7 +106,7 @@ def test_help_has_an_example(run, name):
 
 def test_there_are_these_commands():
     """The commands of the contract, and no other."""
-    expected = {"demo", "import", "info", "backtest", "verify", "explain", "bench"}
+    expected = {"demo", "import", "info", "backtest", "verify", "explain", "bench", "log"}
     assert set(commands.foldbook.commands) == expected
 
 
@@ -128,7 +128,7 @@ def test_help_is_quick():
 
 def test_every_entry_point_leads_somewhere():
     """What setup.cfg plugs in can be loaded and called."""
-    for group in ("foldbook.importers", "foldbook.generators"):
+    for group in ("foldbook.importers", "foldbook.generators", "foldbook.logs"):
         points = entry_points(group=group)
         assert points
         assert all(callable(point.load()) for point in points)

@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from . import logs
+
 DEMO_STRATEGY = "foldbook.examples.market_maker:MarketMaker"
 DEMO_SESSION = "synthetic:7"
 
@@ -24,6 +26,9 @@ def foldbook() -> None:
 
     SESSION is the folder of a session, or a generated one: synthetic:SEED.
     """
+
+
+foldbook.add_command(logs.log)
 
 
 def command(example: str) -> Callable[[Command], click.Command]:
