@@ -28,7 +28,7 @@ from .files import Lock, naming, sync, sync_folder, sync_tree
 from .frames import Frame
 from .lines import record_of
 from .reader import Reader
-from .segments import header_of, numbers_in, path_of
+from .segments import check_log, header_of, numbers_in, path_of
 from .walk import Damage
 from .writer import Writer
 
@@ -93,8 +93,7 @@ def compact(
     """
     path, target = Path(folder), Path(to)
     importer = _importer(format)
-    if not numbers_in(path):
-        raise TapeError(f"{path}: is no log: it holds no segment")
+    check_log(path)
     with _alone(path):
         mended = tuple(_mend(path))
         for sentence in mended:

@@ -18,7 +18,7 @@ from .frames import Frame
 from .lines import frame_of, lines_of, record_of
 from .reader import Reader
 from .recovery import recover
-from .segments import numbers_in, path_of
+from .segments import WRITER_LOCK, numbers_in, path_of
 from .writer import SEGMENT_BYTES, Fsync, Writer
 
 EXAMPLES_MAX = 20
@@ -56,7 +56,7 @@ def describe(folder: str | os.PathLike[str]) -> dict[str, Any]:
         "sources": {str(source): sources[source] for source in sorted(sources)},
         "first_recv": times[0] if times else None,
         "last_recv": times[-1] if times else None,
-        "writer": holder_of(path / "writer.lock"),
+        "writer": holder_of(path / WRITER_LOCK),
         "compaction": holder_of(path / LOCK_FILE),
         "unfinished_compaction": (path / PLAN_FILE).exists(),
         "tails": [attrs.asdict(tail) for tail in tails],

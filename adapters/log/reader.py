@@ -12,7 +12,7 @@ from pathlib import Path
 from foldbook.engine.errors import TapeError
 
 from .frames import AnyFrame, decode
-from .segments import numbers_in
+from .segments import check_log
 from .walk import Damage, Tail, Walk
 
 
@@ -26,8 +26,7 @@ class Reader:
     def __init__(self, folder: str | os.PathLike[str], *, keep_going: bool = False):
         """Raises TapeError if the folder holds no log."""
         self.folder = Path(folder)
-        if not numbers_in(self.folder):
-            raise TapeError(f"{self.folder}: is no log: it holds no segment")
+        check_log(self.folder)
         self._walk = Walk(self.folder, keep_going=keep_going)
         self._has_begun = False
 

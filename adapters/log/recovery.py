@@ -12,10 +12,8 @@ from typing import Any
 
 import attrs
 
-from foldbook.engine.errors import TapeError
-
 from .files import Lock, naming, sync, sync_folder
-from .segments import numbers_in, path_of
+from .segments import WRITER_LOCK, check_log, numbers_in, path_of
 from .walk import Damage, Tail, Walk
 
 
@@ -54,9 +52,8 @@ def recover(folder: str | os.PathLike[str], *, keep_going: bool = False) -> Reco
     if the log is being written; TapeError if there is none.
     """
     path = Path(folder)
-    if not numbers_in(path):
-        raise TapeError(f"{path}: is no log: it holds no segment")
-    lock = Lock(path / "writer.lock", "recovery", "is being written")
+    check_log(path)
+    lock = Lock(path / WRITER_LOCK, "recovery", "is being written")
     try:
         return mend(path, keep_going=keep_going)
     finally:

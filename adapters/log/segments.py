@@ -34,6 +34,7 @@ READ_BYTES = 1 << 18
 """Of a segment read at a time."""
 SEARCH_BYTES = 1 << 20
 
+WRITER_LOCK = "writer.lock"
 _NAME = re.compile(r"(\d{8})\.segment")
 
 
@@ -93,6 +94,12 @@ def seal(buffer: bytearray, offset: int, end: int, number: int, salt: int) -> No
 def path_of(folder: Path, segment: int) -> Path:
     """Return the file of a segment."""
     return folder / f"{segment:08d}.segment"
+
+
+def check_log(folder: Path) -> None:
+    """Check that a folder holds a log, be it one without a frame. Raises TapeError."""
+    if not numbers_in(folder) and not (folder / WRITER_LOCK).exists():
+        raise TapeError(f"{folder}: is no log: it holds no segment")
 
 
 def numbers_in(folder: Path) -> list[int]:

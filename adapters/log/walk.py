@@ -203,10 +203,13 @@ class Walk:
         self._cursor = cursor = Cursor(path, salt_of(log), max(self.next, 0))
         if header is not None and header.first == self.next:
             return True
+        if header is None:
+            cursor.move(0, max(self.next, 0))
         found = cursor.find()
         if header is None:
-            # What the first segment of a log should begin with, only its header knows.
-            self.next = found[1] if found and self.next < 0 else max(self.next, 0)
+            # Where a log begins whose first segments are gone, only the header knew.
+            known = max(self.next, 0) if found is None or segment == 0 else found[1]
+            self.next = known if self.next < 0 else self.next
             self._lose(0, "its header is damaged")
         else:
             self._lose(0, f"it begins with frame {header.first}, expected {self.next}")

@@ -21,7 +21,7 @@ from .errors import LogWriteError
 from .files import Lock, naming, sync, sync_folder, sync_tree, write_all
 from .frames import AnyFrame, encode_into
 from .recovery import Recovery, mend
-from .segments import HEADER_BYTES, PREFIX, Header, header_of, path_of, salt_of, seal
+from .segments import HEADER_BYTES, PREFIX, WRITER_LOCK, Header, header_of, path_of, salt_of, seal
 
 SEGMENT_BYTES = 1 << 26
 """A segment is finished before it grows beyond this: 64 MiB."""
@@ -107,7 +107,7 @@ class Writer:
         self._synced_at: int | None = None
         with naming(self.folder, "was not opened"):
             self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = Lock(self.folder / "writer.lock", holder, "is being written")
+        self._lock = Lock(self.folder / WRITER_LOCK, holder, "is being written")
         try:
             self.recovery = self._open(keep_going)
         except BaseException:
