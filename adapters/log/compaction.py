@@ -104,8 +104,10 @@ def compact(
         _write_plan(path, _Plan(str(work)))
         try:
             done = _compacted(path, target, work, importer, keep_going, options)
+            if not done.heard and not mended:
+                raise TapeError(f"{path}: holds no frame of a venue")
             done = attrs.evolve(done, mended=mended)
-            if remove:
+            if remove and done.heard:
                 done = _remove(path, work, done)
         finally:
             # What was put aside is only there if a session could not take its place.
@@ -153,7 +155,7 @@ def _compacted(
         lanes, first, control = _read_out(reader, work / "frames", keep_going)
         following, damage = reader.next, reader.damage
     if not lanes:
-        raise TapeError(f"{folder}: holds no frame of a venue")
+        return Compaction(folder, (), first, following, 0, control, damage)
     names = _Names(folder, work / "frames")
     try:
         reports = importer(
@@ -328,7 +330,7 @@ def _mend(folder: Path) -> list[str]:
     path.unlink()
     with naming(folder, "was not mended"):
         sync_folder(folder)
-    return said
+    return said or ["a compaction was cut short, and had left nothing to mend"]
 
 
 def _clear(work: Path) -> list[str]:
