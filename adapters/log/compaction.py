@@ -7,6 +7,7 @@ so that a removal that was cut short is finished by the next start. Each start s
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import shutil
@@ -89,10 +90,12 @@ def compact(
     what is damaged or rejected, and go on. say: told at once what an earlier compaction had left.
 
     Raises TapeError for what cannot be imported, with the number of the frame; LogDamagedError;
-    LogBusyError if the log is being compacted; UnsupportedError for an unknown format.
+    LogBusyError if the log is being compacted; UnsupportedError for a format that there is not,
+    or an option that it does not take.
     """
     path, target = Path(folder), Path(to)
     importer = _importer(format)
+    options = _taken(format, importer, options | {"keep_going": keep_going})
     check_log(path)
     with _alone(path):
         mended = tuple(_mend(path))
@@ -122,6 +125,15 @@ def _importer(format: str) -> Importer:
         raise UnsupportedError(f"format is {format!r}, expected one of {', '.join(sorted(found))}")
     loaded: Importer = found[format].load()
     return loaded
+
+
+def _taken(format: str, importer: Importer, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that an importer takes; one that says nothing need not be taken."""
+    known = inspect.signature(importer).parameters
+    for name, value in options.items():
+        if name not in known and value not in (None, False) and name != "progress":
+            raise UnsupportedError(f"{format} takes no {name}")
+    return {name: value for name, value in options.items() if name in known}
 
 
 def mend_compaction(folder: Path) -> list[str]:
@@ -158,9 +170,7 @@ def _compacted(
         return Compaction(folder, (), first, following, 0, control, damage)
     names = _Names(folder, work / "frames")
     try:
-        reports = importer(
-            [work / "frames"], work / "sessions", keep_going=keep_going, **options
-        )
+        reports = importer([work / "frames"], work / "sessions", **options)
     except TapeError as error:
         raise TapeError(names.of(str(error))) from None
     found = []
