@@ -20,7 +20,17 @@ from foldbook.engine.schema import MarketStatus, Side
 from foldbook.engine.units import MICROSECOND, MILLISECOND, PRICE_ONE, QTY_MAX, QTY_ONE, SECOND
 
 from .fees import fee_row
-from .frames import Delta, Dialect, EventFee, Kind, Level, Lifecycle, Snapshot, Trade
+from .frames import (
+    UNREADABLE,
+    Delta,
+    Dialect,
+    EventFee,
+    Kind,
+    Level,
+    Lifecycle,
+    Snapshot,
+    Trade,
+)
 from .messages import BLOCK_TRADE, MESSAGE_DTYPE, NO_RECV, NO_SEQ, NO_TS, OWN, REFUSED
 from .numbers import BAD, CENT, PAYOUTS, PRICES, QUANTITIES
 from .reports import UNKNOWN, Rejections
@@ -94,7 +104,7 @@ class Decoder:
             messages["market"][number] = self._ticker(frames[number].market_ticker)
         snapshots = np.flatnonzero(kinds == Kind.SNAPSHOT)
         if len(snapshots):
-            return self._with_levels(messages, snapshots, frames, scaled)
+            return self._with_levels(messages, snapshots, frames, scaled, chunk)
         return messages
 
     def _frames(self, chunk: Chunk) -> tuple[list[int] | None, list[Any], np.ndarray]:
@@ -103,7 +113,7 @@ class Decoder:
             try:
                 lines = self.dialect.decoder.decode_lines(chunk.text)
                 times, frames = self.dialect.unwrap(lines)
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 return self._line_by_line(chunk)
             if len(frames) == chunk.rows:
                 return times, frames, np.arange(chunk.first_row, chunk.first_row + len(frames))
@@ -118,7 +128,7 @@ class Decoder:
                 continue
             try:
                 time, frame = self.dialect.unwrap([self.dialect.decoder.decode(line)])
-            except msgspec.DecodeError as error:
+            except UNREADABLE as error:
                 lost = self._refuse_line(chunk.path, row, line, error)
                 if lost is not None:
                     frames.append(lost)
@@ -135,13 +145,13 @@ class Decoder:
         return times, frames, np.array(rows, np.int64)
 
     def _refuse_line(
-        self, path: Path, row: int, line: bytes, error: msgspec.DecodeError
+        self, path: Path, row: int, line: bytes, error: Exception
     ) -> Any | None:
         """Count a line that does not decode; return a frame that stands for a lost book message."""
         text = str(error)
         try:
             record = msgspec.json.decode(line)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             shown = line[:60].decode("utf-8", "replace")
             self._rejections.refuse(path, row, UNKNOWN, "not_json", f"not JSON: {shown!r}: {text}")
             return None
@@ -331,10 +341,12 @@ class Decoder:
                 messages["kind"][number] = Kind.CONTROL
 
     def _with_levels(
-        self, messages: np.ndarray, at: np.ndarray, frames: list[Any], scaled: np.ndarray | None
+        self, messages: np.ndarray, at: np.ndarray, frames: list[Any], scaled: np.ndarray | None,
+        chunk: Chunk,
     ) -> np.ndarray:
         """Return the messages with the levels of each snapshot inserted after it."""
         places: list[int] = []
+        lines: list[bytes] = []
         blocks: list[np.ndarray] = []
         for number in at.tolist():
             snapshot: Snapshot = frames[number].msg
@@ -343,6 +355,9 @@ class Decoder:
             message["ts"] = NO_TS
             try:
                 levels = self._levels(snapshot, scaled is not None and bool(scaled[number]))
+                if len({side for side, _, _ in levels}) < len(Side):
+                    lines = lines or chunk.lines()
+                    _check_fields(lines[int(message["row"]) - chunk.first_row])
             except RefusedError as error:
                 self._refuse(messages, number, snapshot.market_ticker, error)
                 continue
@@ -510,6 +525,22 @@ def _level(name: str, level: Level, *, in_cents: bool) -> tuple[int, int]:
     return value, _positive(size, qty, name)
 
 
+def _check_fields(line: bytes) -> None:
+    """Check that a snapshot without a side has no field that might be it under a new name: a book
+    without orders looks just like one whose ladders are called something else."""
+    record = msgspec.json.decode(line)
+    for key in ("event", "frame", "payload"):
+        record = record.get(key, record)
+    if isinstance(record.get("raw"), str):
+        record = msgspec.json.decode(record["raw"])
+    message = record.get("payload_json", record.get("msg"))
+    for field, value in message.items():
+        if field not in Snapshot.__struct_fields__ and isinstance(value, (list, dict)):
+            known = ", ".join(Snapshot.__struct_fields__[1:])
+            shown = value[:2] if isinstance(value, list) else sorted(value)[:2]
+            raise RefusedError("unknown_field", field, shown, f"a ladder by the name of {known}")
+
+
 def _check_cents(name: str, values: list[tuple[int, int]], cents: list[tuple[int, int]]) -> None:
     """Check that a ladder in cents is the one in dollars, rounded."""
     if len(values) != len(cents) or any(
@@ -534,7 +565,7 @@ def _named(record: Any) -> tuple[bool, str]:
             if isinstance(item.get("raw"), str):
                 try:
                     stack.append(msgspec.json.decode(item["raw"]))
-                except msgspec.DecodeError:
+                except UNREADABLE:
                     continue
     return of_book, ticker
 

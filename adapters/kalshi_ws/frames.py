@@ -317,6 +317,10 @@ _BY_KEY = (
 )
 
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for text that is not what it should be, or is no text."""
+
+
 def dialect_of(record: object) -> Dialect | None:
     """Return the dialect of one decoded line, told by the key that holds the frame."""
     if isinstance(record, dict):

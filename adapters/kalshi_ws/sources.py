@@ -18,7 +18,7 @@ from isal import isal_zlib
 
 from foldbook.engine.errors import TapeError
 
-from .frames import Dialect, dialect_of
+from .frames import UNREADABLE, Dialect, dialect_of
 
 CHUNK_BYTES = 1 << 21
 """Text decoded at a time: some 7,000 messages."""
@@ -97,7 +97,7 @@ def sniff(path: Path) -> Dialect:
             break
         try:
             dialect = dialect_of(msgspec.json.decode(line))
-        except msgspec.DecodeError:
+        except UNREADABLE:
             continue
         if dialect is not None:
             return dialect
@@ -179,7 +179,7 @@ def _is_document(path: Path) -> bool:
     first = head.lstrip().split(b"\n", 1)[0]
     try:
         return dialect_of(msgspec.json.decode(first)) is None
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return True
 
 
@@ -192,7 +192,7 @@ def _document(path: Path) -> Iterator[bytes]:
                 for record in msgspec.json.decode(document[key], type=list[msgspec.Raw]):
                     yield bytes(record)
                 return
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise TapeError(f"{path}: not a JSON document with frames or messages: {error}") from None
     raise TapeError(f"{path}: has neither frames nor messages")
 
