@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from . import logs
 from .imports import Importers
 
 DEMO_STRATEGY = "foldbook.examples.market_maker:MarketMaker"
@@ -27,6 +28,9 @@ def foldbook() -> None:
     SESSION is the folder of a session, a generated one: synthetic:SEED, or one of your catalogue:
     catalogue:NAME.
     """
+
+
+foldbook.add_command(logs.log)
 
 
 def command(example: str) -> Callable[[Command], click.Command]:
