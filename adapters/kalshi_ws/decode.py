@@ -19,6 +19,7 @@ from foldbook.engine.fees import FeeRow
 from foldbook.engine.schema import MarketStatus, Side
 from foldbook.engine.units import MICROSECOND, MILLISECOND, PRICE_ONE, QTY_MAX, QTY_ONE, SECOND
 
+from ..recordings.reports import UNKNOWN, RefusedError, Rejections
 from .fees import fee_row
 from .frames import (
     NS_MAX,
@@ -35,7 +36,6 @@ from .frames import (
 )
 from .messages import BLOCK_TRADE, MESSAGE_DTYPE, NO_RECV, NO_SEQ, NO_TS, OWN, REFUSED
 from .numbers import BAD, CENT, PAYOUTS, PRICES, QUANTITIES
-from .reports import UNKNOWN, Rejections
 from .sources import Chunk
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,14 +43,6 @@ _PRICE = "dollars between 0 and 1 with up to four decimals"
 _QTY = "contracts with up to two decimals"
 _TIME = "a time between 1970 and 2255"
 _BOOK_TYPES = ("orderbook_delta", "orderbook_snapshot")
-
-
-class RefusedError(Exception):
-    """A field of one message is not what it should be. why: a word to count it under."""
-
-    def __init__(self, why: str, field: str, value: object, expected: str):
-        super().__init__(f"{field} is {value!r}, expected {expected}")
-        self.why = why
 
 
 class Decoder:

@@ -18,7 +18,8 @@ from foldbook.engine.errors import FeeError, TapeError
 from foldbook.engine.fees import FeeRow
 from foldbook.engine.units import MICROSECOND
 
-from .decode import RefusedError, grid_of
+from ..recordings.reports import RefusedError
+from .decode import grid_of
 from .fees import fee_row
 from .frames import UNREADABLE
 from .numbers import BAD, PAYOUTS
