@@ -81,8 +81,9 @@ def map_old(path: Path) -> np.ndarray:
         rows: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise TapeError(f"{path}: is missing") from None
-    except (ValueError, EOFError, OSError) as error:
-        raise TapeError(f"{path}: is truncated or not a tape: {error}") from None
+    except Exception as error:  # what a damaged header raises, NumPy does not say
+        said = str(error).partition("\n")[0]
+        raise TapeError(f"{path}: is truncated or not a tape: {said}") from None
     if rows.dtype != TAPE_DTYPE or rows.ndim != 1:
         raise TapeError(f"{path}: rows are {rows.dtype} of shape {rows.shape}, not TAPE_DTYPE (n,)")
     return rows
