@@ -44,7 +44,7 @@ ENGINE_IMPORTS = {
 }
 """All that the engine may import from outside: nothing of it reads a file, a clock or a seed."""
 MORE_IMPORTS = {
-    "compiled": {"numba", "os", "pathlib", "sys"},
+    "compiled": {"llvmlite", "numba", "os", "pathlib", "sys"},
     "tables": {"pandas", "polars", "pyarrow"},
 }
 """What some modules may import besides: the compiler, and where its cache lies; other tables."""

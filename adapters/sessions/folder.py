@@ -26,7 +26,7 @@ from foldbook.engine.specs import Market
 
 from .about import About, about_of, decode, encode, markets_of
 from .exchange import exchange
-from .hot import Wanted, cached, digest_of, map_hot, map_old, mapped, write_hot
+from .hot import Wanted, cached, digest_of, made, map_hot, map_old, write_hot
 from .portable import read_about, read_rows, seal_of
 from .writing import write_portable
 
@@ -160,21 +160,25 @@ def _about(folder: Path) -> About:
 
 def _rows(place: Path, about: About) -> np.ndarray:
     if about.format == _OLD_FORMAT and not place.is_file():
-        rows = map_old(place / TAPE_FILE)
-        if len(rows) != about.events:
+        old = map_old(place / TAPE_FILE)
+        if len(old) != about.events:
             raise TapeError(f"{place / ABOUT_FILE}: events is {about.events}, but {TAPE_FILE} has "
-                            f"{len(rows)} rows")
-        return rows
+                            f"{len(old)} rows")
+        return old
     source = place if place.is_file() else place / PORTABLE_FILE
     places = [cached(about.tape_digest)]
     if source != place:
         places.insert(0, place / TAPE_FILE)
-    fill = partial(_fill, source, place / ABOUT_FILE, about)
-    return mapped(places, Wanted(about.events, about.tape_digest, source, fill))
+    for each in places:
+        if (rows := map_hot(each, about.events, about.tape_digest)) is not None:
+            return rows
+    _check(about, source, place / ABOUT_FILE)
+    fill = partial(read_rows, source, about)
+    return made(places, Wanted(about.events, about.tape_digest, source, fill))
 
 
-def _fill(source: Path, path: Path, about: About, rows: np.ndarray) -> None:
-    """Read the rows of a Parquet file, if what `path` says of it is what it says itself."""
+def _check(about: About, source: Path, path: Path) -> None:
+    """Check that what `path` says of a Parquet file is what the file says itself."""
     itself = read_about(source)
     for name in about.__struct_fields__:
         if getattr(about, name) != getattr(itself, name):
@@ -182,7 +186,6 @@ def _fill(source: Path, path: Path, about: About, rows: np.ndarray) -> None:
                 f"{path}: {name} is {getattr(about, name)}, but {getattr(itself, name)} in "
                 f"{source.name}: remove {path.name}, and it is made anew"
             )
-    read_rows(source, about, rows)
 
 
 def _write_files(

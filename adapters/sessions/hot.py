@@ -102,15 +102,12 @@ class Wanted:
     fill: Callable[[np.ndarray], None]
 
 
-def mapped(places: Sequence[Path], tape: Wanted) -> np.ndarray:
-    """Return the rows from the first place that has them; else make them in the first that can.
+def made(places: Sequence[Path], tape: Wanted) -> np.ndarray:
+    """Make the hot form in the first place that can be written to, and return its rows.
 
     Raises what `fill` raises, TapeError if its rows have another digest, and OSError if no place
     can be written to.
     """
-    for place in places:
-        if (rows := map_hot(place, tape.events, tape.digest)) is not None:
-            return rows
     for place in places[:-1]:
         with suppress(OSError):
             return _made(place, tape)

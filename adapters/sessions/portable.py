@@ -118,6 +118,6 @@ def _opened(path: Path, dictionaries: Sequence[str] = ()) -> Iterator[parquet.Pa
     try:
         with parquet.ParquetFile(path, read_dictionary=dictionaries) as file:
             yield file
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, UnicodeDecodeError, KeyError, OverflowError) as error:
         said = " ".join(str(error).split())[:200]
         raise TapeError(f"{path}: is damaged or no Parquet file: {said}") from None
