@@ -286,6 +286,10 @@ class Dialect:
     recv_unit: int = 1
     parts: bool = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Decoders cannot be pickled, and another process has the same dialects.
+        return _named, (self.name,)
+
 
 _FRAME = msgspec.json.Decoder(AnyFrame)
 
@@ -315,6 +319,10 @@ _BY_KEY = (
     ("event", LINES), ("frame", STREAM), ("raw", RAW), ("payload_json", PARTS),
     ("payload", PAYLOADS), ("type", BARE),
 )
+
+
+def _named(name: str) -> Dialect:
+    return next(dialect for _, dialect in _BY_KEY if dialect.name == name)
 
 
 def dialect_of(record: object) -> Dialect | None:

@@ -11,7 +11,7 @@ from .numbers import BAD, FLOORED, NOISE, Scale
 from .options import DryRun, Group, KeepGoing, Metadata
 from .reports import UNKNOWN, Problems, RefusedError, Rejections, Report, one_line
 from .spool import Spool
-from .storing import RecordedMarket, Store, check_ticker
+from .storing import RecordedMarket, Store, check_ticker, session_facts
 from .tapes import Grid, MarketFold, step_of
 
 __all__ = [
@@ -46,5 +46,6 @@ __all__ = [
     "find_files",
     "one_line",
     "read_lines",
+    "session_facts",
     "step_of",
 ]

@@ -1,16 +1,18 @@
-"""Sessions on disk: a folder with a memory-mappable tape and a small file about it.
+"""Sessions in a folder: one Parquet file that is all of it, and what is derived to load it quickly.
 
-`tape.npy` holds rows of TAPE_DTYPE and is mapped, not read, so that loading costs the same for any
-length; `session.json` holds names, markets, facts and the digest of the tape. A session is written
-beside its place and renamed into it: whoever looks sees the old one or the new one, whole.
+`tape.parquet` is the session; `session.json` says in text what its metadata says, and `tape.npy`
+is the hot form, whose rows are mapped. Either of the two is made anew where it is missing or
+belongs to another Parquet file. A session is written beside its place and renamed into it: whoever
+looks sees the old one or the new one, whole.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,32 +24,15 @@ from foldbook.engine.schema import TAPE_DTYPE
 from foldbook.engine.session import Session, Tape
 from foldbook.engine.specs import Market
 
-FORMAT_VERSION = 1
+from .about import About, about_of, decode, encode, markets_of
+from .hot import Wanted, cached, digest_of, map_hot, map_old, mapped, write_hot
+from .portable import read_about, read_rows, seal_of
+from .writing import write_portable
+
 TAPE_FILE = "tape.npy"
 ABOUT_FILE = "session.json"
-BLOCK_ROWS = 1 << 16
-"""Rows hashed or written at a time."""
-HEADER_BYTES = 512
-"""Length of the npy header, fixed so that the number of rows can be filled in last."""
-
-
-class _Listed(msgspec.Struct, omit_defaults=True):
-    ticker: str
-    tick: int
-    event: str = ""
-
-
-class _About(msgspec.Struct):
-    format: int
-    name: str
-    markets: list[_Listed]
-    events: int
-    tape_digest: str
-    facts: dict[str, Any]
-
-
-class _Version(msgspec.Struct):
-    format: int
+PORTABLE_FILE = "tape.parquet"
+_OLD_FORMAT = 1
 
 
 def save(session: Session, path: str | os.PathLike[str]) -> Session:
@@ -70,8 +55,9 @@ def write(
 ) -> Session:
     """Write a session whose tape arrives in blocks (arrays of TAPE_DTYPE, in order), and load it.
 
-    Memory is bounded by one block. A session that was there is replaced in one step at the end, if
-    the new tape is sound; else TapeError is raised and it stays.
+    Memory is bounded by one block and one row group. A session that was there is replaced in one
+    step at the end, if the new tape is sound; else TapeError is raised and it stays, as it does if
+    OSError says that the disk is full.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -79,49 +65,53 @@ def write(
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
-        events, digest = _write_tape(temporary / TAPE_FILE, blocks)
-        about = _About(
-            FORMAT_VERSION,
-            name,
-            [_Listed(each.ticker, each.tick, each.event) for each in markets],
-            events,
-            digest,
-            dict(facts),
-        )
-        text = msgspec.json.format(msgspec.json.encode(about), indent=1)
-        (temporary / ABOUT_FILE).write_bytes(text + b"\n")
-        # To make a session is to check its tape: before it takes the place of an older one.
-        Session(Tape(_rows(temporary / TAPE_FILE)), markets, name=name)
+        _write_files(temporary, name, markets, blocks, facts)
         _replace(temporary, target)
+    except OSError as error:
+        raise OSError(
+            error.errno, f"cannot be written: {error.strerror or error}; what was there before "
+            "is as it was", str(target)
+        ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return load(target)
 
 
-def load(path: str | os.PathLike[str]) -> Session:
-    """Return the session in the folder `path`; its tape is mapped read-only and not hashed.
+def move(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Put the session in the folder `source` at `path`, on the same disk, in one step.
 
-    Raises TapeError if a part is missing, damaged, or was written by a newer version.
+    A session that was there is replaced. Raises TapeError if something else is there.
     """
-    folder = Path(path)
-    about = _about(folder)
-    rows = _rows(folder / TAPE_FILE)
-    if len(rows) != about.events:
-        raise TapeError(
-            f"{folder / ABOUT_FILE}: events is {about.events}, but {TAPE_FILE} has {len(rows)} rows"
-        )
-    try:
-        markets = tuple(Market(each.ticker, each.tick, each.event) for each in about.markets)
-    except ValueError as error:
-        raise TapeError(f"{folder / ABOUT_FILE}: markets: {error}") from None
-    return Session(
-        Tape(rows, digest=about.tape_digest),
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _replace(Path(source), target)
+
+
+def load(path: str | os.PathLike[str]) -> Session:
+    """Return the session in the folder `path`, or in one Parquet file of the portable form.
+
+    Its tape is mapped read-only and not hashed. Where the hot form is missing or was made for
+    another tape, it is made, and its rows are hashed: beside the Parquet file of a folder, or in
+    the cache (FOLDBOOK_CACHE, XDG_CACHE_HOME or ~/.cache) if that cannot be written to. Raises
+    TapeError if a part is missing, damaged, or was written by a newer version.
+    """
+    place = Path(path)
+    is_file = place.is_file()
+    about_path = place if is_file else place / ABOUT_FILE
+    about = read_about(place) if is_file else _about(place)
+    markets = markets_of(about, about_path)
+    session = Session(
+        Tape(_rows(place, about), digest=about.tape_digest),
         markets,
         name=about.name,
-        source={"path": str(folder)},
+        source={"path": str(place)},
         facts=about.facts,
-        reopen=(load, (str(folder),)),
+        reopen=(load, (str(place),)),
     )
+    if about.digest not in ("", session.digest):
+        raise TapeError(f"{about_path}: digest is {about.digest}, but that of its markets and its "
+                        f"tape is {session.digest}")
+    return session
 
 
 def verify_digest(session: Session) -> None:
@@ -137,79 +127,90 @@ def verify_digest(session: Session) -> None:
         )
 
 
-def digest_of(blocks: Iterable[np.ndarray]) -> str:
-    """Return the SHA-256 of the rows of all blocks, in hex."""
-    hasher = hashlib.sha256()
-    for block in blocks:
-        for begin in range(0, len(block), BLOCK_ROWS):
-            hasher.update(np.ascontiguousarray(block[begin : begin + BLOCK_ROWS]).data)
-    return hasher.hexdigest()
+def verify_portable(path: str | os.PathLike[str]) -> None:
+    """Read a session's Parquet file whole, and compare the digest of its rows with the stored one.
+
+    path: the folder or the file. A session of format 1 has none, and nothing to compare. Raises
+    TapeError if it is damaged, or its rows were changed.
+    """
+    place = Path(path)
+    if not place.is_file():
+        if _about(place).format == _OLD_FORMAT:
+            return
+        place = place / PORTABLE_FILE
+    about = read_about(place)
+    rows = np.zeros(about.events, TAPE_DTYPE)
+    read_rows(place, about, rows)
+    found = digest_of([rows])
+    if found != about.tape_digest:
+        raise TapeError(f"{place}: the digest of its rows is {found}, not {about.tape_digest} as "
+                        "its metadata says: its rows were changed")
 
 
-def _about(folder: Path) -> _About:
-    path = folder / ABOUT_FILE
+def _about(folder: Path) -> About:
+    """Return what is known of the session in a folder; of the Parquet file, if that is another."""
+    path, portable = folder / ABOUT_FILE, folder / PORTABLE_FILE
     try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        raise TapeError(f"{folder}: is no session: {ABOUT_FILE} is missing") from None
+        about = decode(path.read_bytes(), path)
+    except (FileNotFoundError, NotADirectoryError):
+        if not portable.exists():
+            raise TapeError(f"{folder}: is no session: {PORTABLE_FILE} is missing") from None
+        about = None
     except OSError as error:
         raise TapeError(f"{path}: {error.strerror}") from None
+    if about is not None and about.format == _OLD_FORMAT:
+        return about
+    if about is None or about.parquet != seal_of(portable):
+        about = read_about(portable)
+        with suppress(OSError):
+            _write_text(path, about)
+    return about
+
+
+def _rows(place: Path, about: About) -> np.ndarray:
+    if about.format == _OLD_FORMAT and not place.is_file():
+        rows = map_old(place / TAPE_FILE)
+        if len(rows) != about.events:
+            raise TapeError(f"{place / ABOUT_FILE}: events is {about.events}, but {TAPE_FILE} has "
+                            f"{len(rows)} rows")
+        return rows
+    source = place if place.is_file() else place / PORTABLE_FILE
+    places = [cached(about.tape_digest)]
+    if source != place:
+        places.insert(0, place / TAPE_FILE)
+    return mapped(
+        places,
+        Wanted(about.events, about.tape_digest, source, partial(read_rows, source, about)),
+    )
+
+
+def _write_files(
+    folder: Path, name: str, markets: tuple[Market, ...], blocks: Iterable[np.ndarray],
+    facts: Mapping[str, Any],
+) -> None:
+    events, digest = write_hot(folder / TAPE_FILE, blocks)
+    rows = map_hot(folder / TAPE_FILE, events, digest)
+    assert rows is not None
+    # To make a session is to check its tape: before it takes the place of an older one.
+    session = Session(Tape(rows, digest=digest), markets, name=name)
+    about = about_of(session, facts)
+    write_portable(folder / PORTABLE_FILE, rows, about)
+    about.parquet = seal_of(folder / PORTABLE_FILE)
+    _write_text(folder / ABOUT_FILE, about)
+
+
+def _write_text(path: Path, about: About) -> None:
+    """Write what is known of a session, in one step."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        version = msgspec.json.decode(text, type=_Version).format
-        if version > FORMAT_VERSION:
-            raise TapeError(
-                f"{path}: format is {version}, written by a newer version; this one reads up to "
-                f"{FORMAT_VERSION}"
-            )
-        return msgspec.json.decode(text, type=_About)
-    except msgspec.DecodeError as error:
-        raise TapeError(f"{path}: {error}") from None
-
-
-def _rows(path: Path) -> np.ndarray:
-    try:
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise TapeError(f"{path}: is missing") from None
-    except (ValueError, EOFError, OSError) as error:
-        raise TapeError(f"{path}: is truncated or not a tape: {error}") from None
-    if rows.dtype != TAPE_DTYPE or rows.ndim != 1:
-        raise TapeError(f"{path}: rows are {rows.dtype} of shape {rows.shape}, not TAPE_DTYPE (n,)")
-    return rows
-
-
-def _write_tape(path: Path, blocks: Iterable[np.ndarray]) -> tuple[int, str]:
-    """Write an npy file whose length is known only at the end; return (rows, digest)."""
-    hasher = hashlib.sha256()
-    events = 0
-    with path.open("wb") as file:
-        _write_header(file, 0)
-        begin = file.tell()
-        for block in blocks:
-            if block.dtype != TAPE_DTYPE:
-                raise TapeError(f"tape: rows are {block.dtype}, not TAPE_DTYPE")
-            data = np.ascontiguousarray(block).data
-            hasher.update(data)
-            file.write(data)
-            events += len(block)
-        file.seek(0)
-        _write_header(file, events)
-        assert file.tell() == begin
-        file.flush()
-        os.fsync(file.fileno())
-    return events, hasher.hexdigest()
-
-
-def _write_header(file: Any, events: int) -> None:
-    """Write an npy header of a length that does not depend on `events`."""
-    header = {
-        "descr": np.lib.format.dtype_to_descr(TAPE_DTYPE),
-        "fortran_order": False,
-        "shape": (events,),
-    }
-    text = "{" + "".join(f"{key!r}: {value!r}, " for key, value in header.items()) + "}"
-    padded = text.ljust(HEADER_BYTES - 11) + "\n"
-    file.write(b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded.encode("latin1"))
+        with temporary.open("wb") as file:
+            file.write(msgspec.json.format(encode(about), indent=1) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def _replace(temporary: Path, target: Path) -> None:
@@ -217,7 +218,8 @@ def _replace(temporary: Path, target: Path) -> None:
     if not target.exists():
         temporary.rename(target)
         return
-    if any(target.iterdir()) and not (target / ABOUT_FILE).exists():
+    marks = (target / ABOUT_FILE, target / PORTABLE_FILE)
+    if any(target.iterdir()) and not any(mark.exists() for mark in marks):
         raise TapeError(f"{target}: exists and is no session: not replaced")
     old = target.with_name(f".{target.name}.old.{os.getpid()}")
     target.rename(old)
