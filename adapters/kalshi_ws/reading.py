@@ -13,7 +13,7 @@ from foldbook.engine.queues import find_places
 from foldbook.engine.specs import Market
 from foldbook.engine.units import decimal_price
 
-from ..recordings import UNKNOWN, Meter, RecordedMarket, Rejections, Spool
+from ..recordings import Meter, RecordedMarket, Rejections, Spool
 from .decode import Decoder
 from .fees import event_of, with_fees
 from .frames import Kind
@@ -64,7 +64,7 @@ class Job:
                 updates.append(ordered[fees])
             of_market = (ordered["market"] >= 0) & ~np.isin(ordered["kind"], _NO_ROWS)
             spool.add(ordered if of_market.all() else ordered[of_market])
-        unknown = rejections.take(UNKNOWN)
+        made: RecordedMarket | None = None
         for ticker, market in list(decoder.tickers.items()):
             messages = spool.take(market)
             clock.stamp_first(messages)
@@ -73,26 +73,37 @@ class Job:
             messages, unknown_fees = with_fees(
                 ticker, messages, listing.fee, of_event, decoder.fees
             )
-            made = _make(ticker, messages, recording, listing, rejections)
-            if made is None:
+            found = _make(ticker, messages, recording, listing, rejections)
+            if found is None:
                 continue
+            if made is not None:
+                yield made
             row = counts[market]
-            left_out = Counter(made.left_out)
+            left_out = Counter(found.left_out)
             if unknown_fees:
                 left_out["flat_fee"] = unknown_fees
             if sequencer.duplicates.get(market):
                 left_out[LEFT_OUT[DUPLICATE]] = sequencer.duplicates[market]
-            yield attrs.evolve(
-                made,
-                reasons=Counter(made.reasons) + unknown[0],
-                examples=[*made.examples, *unknown[1]],
+            made = attrs.evolve(
+                found,
                 left_out=left_out,
                 counts={"snapshots": int(row[Kind.SNAPSHOT]), "deltas": int(row[Kind.DELTA]),
                         "trades": int(row[Kind.TRADE])},
                 read=int(row.sum() - row[Kind.LEVEL] - row[Kind.IGNORED] - row[Kind.START]),
                 has_receipts=clock.stamped,
             )
-            unknown = (Counter(), [])
+        if made is not None:
+            yield _with_rest(made, rejections)
+
+
+def _with_rest(made: RecordedMarket, rejections: Rejections) -> RecordedMarket:
+    """Return the last market of a recording with what was refused of none that has a tape."""
+    reasons, examples = Counter(made.reasons), list(made.examples)
+    for ticker in list(rejections.reasons):
+        more, quoted = rejections.take(ticker)
+        reasons.update(more)
+        examples += quoted
+    return attrs.evolve(made, reasons=reasons, examples=examples)
 
 
 def _of_event(
@@ -176,9 +187,9 @@ def _make(
             message = messages[at]
             rejections.refuse(recording.files[int(message["file"])], int(message["row"]), ticker,
                               REFUSALS[code], _refusal(messages, at, code))
-    reasons, examples = rejections.take(ticker)
     if not len(tape.rows):
         return None
+    reasons, examples = rejections.take(ticker)
     places = find_places(tape.rows, (Market(ticker or "?", tape.tick),))
     timed = (messages["kind"] == Kind.DELTA) & (messages["ts"] != NO_TS)
     offset = int((messages["recv"] - messages["ts"])[timed].min()) if timed.any() else None
