@@ -130,6 +130,35 @@ class Bus:
         kept[1][:rest] = run.places[known:used]
         self.run = Run(run.state, *kept, run.seen, run.tables)
 
+    def restart(self) -> None:
+        """Forget the journal: another run begins in the same state block."""
+        self._sealed = ()
+        self.memory[JOURNAL_BASE] = 0
+        rows = self.run.rows
+        if len(rows) < 4 * self.slack:
+            self.run = self._with_buffer(np.empty(max(_BUFFER_ROWS, 4 * self.slack), JOURNAL_DTYPE))
+
+    def restore(
+        self, state: np.ndarray, seen: np.ndarray, rows: np.ndarray, places: np.ndarray
+    ) -> None:
+        """Put the run where another one stood. Its arrays are copied; seen: what its agent saw."""
+        self.state[:] = state
+        if self.sees_late:
+            self.run.seen[:] = seen
+        self._sealed = ()
+        self.memory[JOURNAL_BASE] = 0
+        self.run = self._with_buffer(np.empty(len(rows) + _BUFFER_ROWS, JOURNAL_DTYPE))
+        self.run.rows[: len(rows)] = rows
+        self.run.places[: len(rows)] = places
+
+    def _with_buffer(self, rows: np.ndarray) -> Run:
+        return self.run._replace(rows=rows, places=np.empty(len(rows), np.int64))
+
+    def command_error(self) -> Exception:
+        """Return what a compiled command did wrong, and clear it."""
+        error, self.memory[layout.ERROR] = self.memory[layout.ERROR], layout.ERROR_NONE
+        return _strategy_error(error, self.memory[layout.ORDER_CAPACITY])
+
     def reserve(self, rows: int) -> None:
         """Make sure that the journal buffer has room for so many rows."""
         used = self.memory[JOURNAL_COUNT] - self.memory[JOURNAL_BASE]

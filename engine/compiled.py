@@ -2,9 +2,9 @@
 
 Numba's disk cache does not notice edits in imported modules, so the cache folder is named by a
 hash of every source that a kernel can be made of: the engine's, and those of the adapter (or the
-folder of benchmarks or examples) that it stands in. With NUMBA_DISABLE_JIT=1 every kernel runs as the plain Python it is.
-No fastmath and no parallel: results must not depend on the machine. Dividing by zero gives 0 as
-in NumPy, compiled or not; kernels never do.
+folder of benchmarks or examples) that it stands in. With NUMBA_DISABLE_JIT=1 every kernel runs as
+the plain Python it is. No fastmath and no parallel: results must not depend on the machine.
+Dividing by zero gives 0 as in NumPy, compiled or not; kernels never do.
 """
 
 from __future__ import annotations

@@ -161,6 +161,27 @@ class Session:
             raise KeyError(f"market {market} is not in session {self.name}")
         return int(market)
 
+    def select(self, *markets: str | int) -> Session:
+        """Return a session of some markets alone, in the order of this one; of all, itself.
+
+        What happens in a market does not depend on the others. Raises KeyError for a stranger.
+        """
+        indices = sorted({self.market_index(market) for market in markets})
+        if len(indices) == len(self.markets):
+            return self
+        rows = self.tape.rows
+        chosen = rows[np.isin(rows["market"], indices)]
+        chosen["market"] = np.searchsorted(indices, chosen["market"])
+        tickers = tuple(self.markets[index].ticker for index in indices)
+        return Session(
+            Tape(chosen),
+            tuple(self.markets[index] for index in indices),
+            name=self.name,
+            source=self.source,
+            facts=self.facts,
+            reopen=None if self._reopen is None else (_reselect, (*self._reopen, tickers)),
+        )
+
     def __copy__(self) -> Session:
         return self
 
@@ -174,3 +195,9 @@ class Session:
 
     def __repr__(self) -> str:
         return f"Session({self.name!r}, markets={len(self.markets)}, events={len(self.tape)})"
+
+
+def _reselect(
+    reopen: Callable[..., Session], arguments: tuple[Any, ...], tickers: tuple[str, ...]
+) -> Session:
+    return reopen(*arguments).select(*tickers)

@@ -27,7 +27,8 @@ LAYERS = (
     {"bus"},
     {"projections"},
     {"gateway", "simulation"},
-    {"player", "accounts"},
+    {"player", "accounts", "codecs", "observations"},
+    {"episodes"},
     {"config"},
     {"backtest", "result", "metrics", "explain", "accounting", "trust", "evidence", "band"},
     {"__init__"},
@@ -53,8 +54,8 @@ AMBIENT = {"now", "today", "utcnow", "random", "default_rng", "memmap", "fromfil
 BUILTINS = {"open", "input", "print", "hash", "exec", "eval", "breakpoint"}
 """Builtins that touch the outside, or (hash) differ from process to process."""
 
-REPORTS = {"metrics", "result", "explain", "trust"}
-"""Modules whose ratios are floats; everywhere else in the engine there is no float at all."""
+REPORTS = {"metrics", "result", "explain", "trust", "observations"}
+"""Modules whose ratios or observations are floats; elsewhere in the engine there is no float."""
 MONEY = re.compile(r"price|qty|cash|fee|pnl|value|cost|reserved|payout|amount|drawdown|turnover")
 
 REFERENCE_IMPORTS = {"foldbook.engine.schema", "foldbook.engine.units", "foldbook.engine.specs",

@@ -168,6 +168,8 @@ class _Millisecond:
 
     def apply(self) -> None:
         for line in self._burst.orders:
+            if line.is_after_refusal:
+                self._decoder.doubt()
             try:
                 self._apply(line)
             except RefusedError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,6 @@ from ..recordings import (
     ImportedMarket,
     KeepGoing,
     Progress,
-    RefusedError,
     Report,
 )
 from ..recordings.windows import ContractOption, OriginOption, TickOption, chosen
@@ -68,16 +68,11 @@ def import_recording(
 def _read(running: Import, market: ImportedMarket, decoder: Decoder, pair: tuple[Path, Path],
           first_file: int) -> None:
     """Read one recording into its market, and store it."""
-
-    def refuse_order(row: int, error: RefusedError) -> None:
-        decoder.doubt()
-        market.refuse(first_file + ORDERS, row, error)
-
-    def refuse_trade(row: int, error: RefusedError) -> None:
-        market.refuse(first_file + TRADES, row, error)
-
-    orders = Source(pair[ORDERS], running.rejections, running.meter, refuse_order)
-    trades = Source(pair[TRADES], running.rejections, running.meter, refuse_trade)
+    orders, trades = (
+        Source(pair[file], running.rejections, running.meter,
+               partial(market.refuse, first_file + file))
+        for file in (ORDERS, TRADES)
+    )
     opening = 0
     for burst in bursts(read_orders(orders), read_trades(trades)):
         opening = opening or len(burst.orders)

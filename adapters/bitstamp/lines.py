@@ -36,18 +36,27 @@ Refuse = Callable[[int, RefusedError], None]
 
 @attrs.define
 class Source:
-    """A file to be read. refuse: what to do about a bad row. rows: how many there were, so far."""
+    """A file to be read. refuse: what to do about a bad row. rows, refused: so far."""
 
     path: Path
     problems: Problems
     meter: Meter
     refuse: Refuse
     rows: int = 0
+    refused: int = 0
+
+    def reject(self, row: int, error: RefusedError) -> None:
+        """Refuse a row."""
+        self.refused += 1
+        self.refuse(row, error)
 
 
 @attrs.frozen
 class OrderLine:
-    """One row of `orders.csv`. ts, recv: ns. price, volume: as written."""
+    """One row of `orders.csv`. ts, recv: ns. price, volume: as written.
+
+    is_after_refusal: the row before it was refused, so that the book is in doubt.
+    """
 
     row: int
     ts: int
@@ -57,6 +66,7 @@ class OrderLine:
     side: int
     price: str
     volume: str
+    is_after_refusal: bool
 
 
 @attrs.frozen
@@ -85,17 +95,19 @@ class Burst:
 def read_orders(source: Source) -> Iterator[OrderLine]:
     """Yield the rows of `orders.csv`. Raises TapeError for a column that is missing."""
     last = 0
+    refused = 0
     for row, fields in _rows(source, ORDER_COLUMNS):
         order, received, stamp, price, volume, action, direction = fields
         try:
             ts = _time("exchange_timestamp", stamp, last)
             line = OrderLine(row, ts, _time("timestamp", received), _whole("id", order),
                              _one_of("action", action, ACTIONS),
-                             _SIDES[_one_of("direction", direction, _SIDES)], price, volume)
+                             _SIDES[_one_of("direction", direction, _SIDES)], price, volume,
+                             source.refused > refused)
         except RefusedError as error:
-            source.refuse(row, error)
+            source.reject(row, error)
             continue
-        last = ts
+        last, refused = ts, source.refused
         yield line
 
 
@@ -111,7 +123,7 @@ def read_trades(source: Source) -> Iterator[TradeLine]:
             line = TradeLine(row, ts, _time("timestamp", received), orders[maker],
                              orders[1 - maker], maker, price, amount)
         except RefusedError as error:
-            source.refuse(row, error)
+            source.reject(row, error)
             continue
         last = ts
         yield line
@@ -151,7 +163,7 @@ def _rows(source: Source, columns: tuple[str, ...]) -> Iterator[tuple[int, list[
             continue
         source.rows += 1
         if len(fields) != count:
-            source.refuse(row, RefusedError("fields", "row", len(fields), f"{count} fields"))
+            source.reject(row, RefusedError("fields", "row", len(fields), f"{count} fields"))
         else:
             yield row, [fields[place] for place in places]
     if not places:

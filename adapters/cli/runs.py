@@ -12,7 +12,6 @@ from typing import Any
 
 import attrs
 import click
-import numpy as np
 
 from foldbook.engine import (
     Backtest,
@@ -21,7 +20,6 @@ from foldbook.engine import (
     JournalError,
     Result,
     Session,
-    Tape,
 )
 from foldbook.engine.band import Band
 
@@ -105,17 +103,7 @@ def narrowed(session: Session, markets: tuple[str, ...]) -> Session:
     """
     if not markets:
         return session
-    indices = sorted({option("--market", session.market_index, ticker) for ticker in markets})
-    rows = session.tape.rows
-    chosen = rows[np.isin(rows["market"], indices)]
-    chosen["market"] = np.searchsorted(indices, chosen["market"])
-    return Session(
-        Tape(chosen),
-        tuple(session.markets[index] for index in indices),
-        name=session.name,
-        source=session.source,
-        facts=session.facts,
-    )
+    return session.select(*(option("--market", session.market_index, each) for each in markets))
 
 
 def finish(

@@ -229,8 +229,9 @@ class Decoder:
 
     def _anchor(self, burst: list[_Event]) -> None:
         """Start from the first burst that shows a whole book; what is before it is unanchored."""
-        is_whole = any(event.kind == Kind.SNAPSHOT or event.kind == Kind.CLEAR for event in burst)
-        if not is_whole:
+        cleared = {event.side for event in burst if event.kind == Kind.CLEAR}
+        has_levels = any(event.kind == Kind.SNAPSHOT for event in burst)
+        if not (has_levels or _NO_SIDE in cleared or cleared == {_BUY, _SELL}):
             self.left_out["unanchored"] += len(burst)
             return
         levels: tuple[dict[int, int], dict[int, int]] = ({}, {})
@@ -285,7 +286,7 @@ class Decoder:
 
     def _write_book(self, event: _Event) -> None:
         found = [(side, price, qty) for side, levels in enumerate(self._levels)
-                 for price, qty in sorted(levels.items(), reverse=side == _BUY)]
+                 for price, qty in levels.items()]
         self._write(event, MessageKind.SNAPSHOT, len(found))
         for side, price, qty in found:
             self._write(event, MessageKind.LEVEL, qty, side, price)

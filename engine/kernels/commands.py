@@ -69,6 +69,7 @@ _NONE = int(Reason.NONE)
 _USER = int(Reason.USER)
 _AMENDED_TO_FILLED = int(Reason.AMENDED_TO_FILLED)
 _REDUCE_TO = int(OrderFlag.REDUCE_TO)
+_CAUSE_START = int(CauseKind.START)
 _CAUSE_JOURNAL = int(CauseKind.JOURNAL)
 
 
@@ -274,6 +275,17 @@ def _carry_out_cancel(run, command, cause):
     row = _draft_request(run, command, _CANCEL_REJECTED, cause)
     row["reason"] = reason
     publish(run)
+
+
+@inner
+def cancel_now(run, market, order):
+    """Cancel an order as a command that arrives now would, if the venue would; no request is
+    written."""
+    state = run.state
+    command = Command(market, order, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    if cancel_refusal(state, command) == _NONE:
+        slot = find(state, base_of(state, market), order)
+        end_order(run, market, slot, _USER, (_CAUSE_START, NO_MARKET, 0))
 
 
 @inner

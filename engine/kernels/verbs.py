@@ -127,12 +127,15 @@ def submit(sim, market, side, price, qty):
 
 @inner
 def submit_as(sim, market, side, terms):
-    """Submit an order with terms (price, qty, TimeInForce, OrderFlag); return its number."""
+    """Submit an order with terms (price, qty, TimeInForce, OrderFlag); return its number.
+
+    A price of schema.KEEP is a market order, which the venue refuses.
+    """
     if not _is_sendable(sim, market, 0):
         return 0
     price, qty, tif, flags = terms
     is_known = 0 <= side <= 1 and 0 <= tif <= 2 and flags & ~ORDER_FLAGS == 0
-    if not is_known or abs(price) > PRICE_MAX:
+    if not is_known or (abs(price) > PRICE_MAX and price != KEEP):
         sim.state[ERROR] = ERROR_TERMS
         return 0
     command = _command(sim, market, 0, (side, price, qty, tif, flags))

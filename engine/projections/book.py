@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from ..kernels.layout import (
     BEST_BUY,
+    GRID_CENTRE,
+    GRID_EDGE,
+    GRID_WIDTH,
     LEVEL_WORDS,
     MARKET_WORDS,
     MID2,
@@ -103,6 +106,12 @@ class BookView:
         if not bids or not asks:
             return self.mid2 // 2
         return (self.best_bid * asks + self.best_ask * bids) // (bids + asks)
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """(step in the centre, step at the edges, width of each edge) of the price grid now."""
+        memory, base = self._memory, self._base
+        return memory[base + GRID_CENTRE], memory[base + GRID_EDGE], memory[base + GRID_WIDTH]
 
     @property
     def status(self) -> MarketStatus:

@@ -1,0 +1,277 @@
+"""One environment: Gymnasium's `reset` and `step` over an episode of the engine.
+
+It translates and holds nothing: what an action does, what a fill costs and what is observed is the
+engine's; `simulation` is the run in progress, and `result()` what came of it.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from foldbook.engine import Backtest, Result
+from foldbook.engine.episodes import Episode, env_words
+from foldbook.engine.kernels import episodes as kernel
+from foldbook.engine.kernels.layout import CASH, JOURNAL_COUNT, POSITION, START_CASH
+from foldbook.engine.kernels.positions import position_at
+from foldbook.engine.simulation import Simulation
+
+from .setting import Setting, check_options, check_reset, seed_of
+
+_POSITION = int(getattr(position_at, "py_func", position_at)(0)) + POSITION
+_P = kernel.PLAN_WORDS
+OPTIONS = ("session", "market", "start", "cash")
+
+
+class MarketEnv(gymnasium.Env[np.ndarray, Any]):
+    """Trade one market of a recorded session; see `setting.Setting` for the options.
+
+    An observation is float32, named by `feature_names`; a reward is scaled by
+    `reward_scale`; `info` carries session, market, step, portfolio_value, cash, position ($ and
+    contracts in the engine's units), fills, journal, reward_units and, where the codec has one, the
+    action_mask. `reset(options=)` takes session (index), market (ticker), start (ns) and cash.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 10}  # noqa: RUF012
+
+    def __init__(self, session: Any, *, render_mode: str | None = None, **options: Any):
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise ValueError(f"render_mode: {render_mode!r}; expected ansi or rgb_array")
+        self.render_mode = render_mode
+        self._made_of = {"session": session, "render_mode": render_mode, **options}
+        self.setting = Setting(session, **options)
+        self.action_space = self.setting.action_space()
+        self.observation_space = self.setting.observation_space()
+        self._codec = self.setting.codec
+        self._dims = self._codec.dims
+        self._scale = self.setting.scale
+        self._has_mask = self._codec.has_mask
+        self._weights = np.arange(1, len(self.setting.choice.markets) + 1)
+        self._episodes: dict[tuple[int, str], Episode] = {}
+        self._episode: Episode | None = None
+        self._market = (-1, "")
+        self._env_words = env_words()
+        self._action = np.zeros(len(self._dims), np.int64)
+        self._size = len(self.setting.features)
+        self._mask = np.ones(self._dims[0] if self._has_mask else 0, np.int8)
+        self._total = self._squares = 0
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the observed numbers, in order."""
+        return self.setting.feature_names
+
+    @property
+    def codec(self) -> Any:
+        """What actions mean: `foldbook.engine.codecs.Codec`."""
+        return self._codec
+
+    @property
+    def simulation(self) -> Simulation:
+        """The run in progress. Raises ResetNeeded before the first reset."""
+        return self._playing().simulation
+
+    def _playing(self) -> Episode:
+        if self._episode is None:
+            raise gymnasium.error.ResetNeeded("no episode yet: call reset() first")
+        return self._episode
+
+    # Reset and step.
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin an episode: see Gymnasium; options as in the class."""
+        given = check_options(options, OPTIONS)
+        super().reset(seed=seed)
+        words = self._env_words if self._episode is None else self._episode.env
+        if seed is not None or self._episode is None:
+            words[kernel.SEED] = seed_of(self.np_random, seed)
+            words[kernel.EPISODE] = 0
+        market = self._next(given, words)
+        if market not in self._episodes:
+            self._episodes[market] = Episode(self.setting.course(market), self.setting.plan)
+        episode = self._episodes[market]
+        if episode is not self._episode:
+            episode.env[:] = words
+        row = given.get("start")
+        if row is not None:
+            row = episode.course.row_from(row)
+        episode.begin(row, given.get("cash"))
+        self._episode, self._market = episode, market
+        words = episode.words
+        self._memory = memoryview(words)  # type: ignore[arg-type]
+        self._total = self._squares = 0
+        observation = np.empty(self._size, np.float32)
+        self._mask = np.ones(len(self._mask), np.int8)
+        episode.show(observation, self._mask)
+        return observation, self._info()
+
+    def _next(self, given: dict[str, Any], words: np.ndarray) -> tuple[int, str]:
+        """Return (session, ticker) of the next episode."""
+        choice = self.setting.choice
+        if "market" in given or "session" in given:
+            return self._named(given)
+        plan = self.setting.plan.words(0)
+        return choice.markets[kernel.next_market(self._weights, np.concatenate([plan, words]))]
+
+    def _named(self, given: dict[str, Any]) -> tuple[int, str]:
+        played = self.setting.sessions
+        index = given.get("session", self._market[0] if self._market[0] >= 0 else 0)
+        if not isinstance(index, int) or not 0 <= index < len(played):
+            raise ValueError(f"reset: session {index!r}; expected 0 to {len(played) - 1}")
+        ticker = given.get("market")
+        if ticker is None:
+            ticker = next((t for k, t in self.setting.choice.markets if k == index), None)
+            ticker = ticker or played[index].markets[0].ticker
+        try:
+            played[index].market_index(ticker)
+        except KeyError as error:
+            raise ValueError(f"reset: {error.args[0]}") from None
+        return index, ticker
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Send what an action stands for and go on to the next moment: see Gymnasium.
+
+        Raises ValueError for an action outside the space, ResetNeeded before the first reset and
+        after the end of an episode.
+        """
+        episode = self._episode
+        words = self._memory if episode is not None else None
+        if words is None or words[_P + kernel.OVER]:
+            check_reset(self, words is not None, words is not None)
+            raise AssertionError
+        self._action[:] = self._codec.validate(action) if type(action) is not int else action
+        if type(action) is int and not (len(self._dims) == 1 and 0 <= action < self._dims[0]):
+            self._codec.validate(action)
+        observation = np.empty(self._size, np.float32)
+        self._mask = np.empty(len(self._mask), np.int8)
+        episode.step(self._action, observation, self._mask)  # type: ignore[union-attr]
+        units = words[_P + kernel.REWARD_UNITS]
+        self._total += units
+        self._squares += units * units
+        terminated = words[_P + kernel.TERMINATED] == 1
+        truncated = words[_P + kernel.TRUNCATED] == 1
+        info = self._info()
+        if terminated or truncated:
+            info["statistics"] = self.statistics()
+        return observation, words[_P + kernel.REWARD] * self._scale, terminated, truncated, info
+
+    def _info(self) -> dict[str, Any]:
+        words = self._memory
+        sight = self._episode.simulation.bus.sight  # type: ignore[union-attr]
+        info = {
+            "session": self._market[0],
+            "market": self._market[1],
+            "step": words[_P + kernel.STEP],
+            "portfolio_value": words[_P + kernel.VALUE],
+            "cash": sight[CASH],
+            "position": sight[_POSITION],
+            "fills": words[_P + kernel.FILLS],
+            "journal": sight[JOURNAL_COUNT],
+            "reward_units": words[_P + kernel.REWARD_UNITS],
+            "hindsight": self.setting.choice.hindsight,
+        }
+        if self._has_mask:
+            info["action_mask"] = self._mask
+        return info
+
+    def action_masks(self) -> np.ndarray:
+        """Return which actions make sense now: bool, shape (actions,).
+
+        Raises TypeError for a codec that has no mask.
+        """
+        if not self._has_mask:
+            raise TypeError(
+                f"actions {self._codec.name!r} have no mask: two orders at once cannot be judged "
+                "one by one; use limit5, sized21 or now5"
+            )
+        self._playing()
+        return self._mask == 1
+
+    # What came of it.
+
+    def statistics(self) -> dict[str, Any]:
+        """Return what the episode came to: money in $0.000001, rewards as the agent gets them."""
+        env = self._playing().env
+        steps = int(env[kernel.STEP])
+        start, end = int(env[kernel.OPENED_WITH]), int(env[kernel.VALUE])
+        mean = self._total / steps if steps else 0.0
+        spread = max(self._squares / steps - mean * mean, 0.0) ** 0.5 if steps else 0.0
+        return {
+            "length": steps,
+            "start_value": start,
+            "final_value": end,
+            "total_return": (end - start) / start if start else 0.0,
+            "total_reward_units": self._total,
+            "mean_reward_units": mean,
+            "max_drawdown": int(self.simulation.reward.max_drawdown),
+            "sharpe": mean / spread if spread else 0.0,
+            "fills": int(env[kernel.FILLS_ALL]),
+        }
+
+    def result(self) -> Result:
+        """Return the episode so far as the result of a run, with its journal and tables."""
+        simulation = self._playing().simulation.fork()
+        settings = self.setting.settings | {"cash": int(simulation.bus.memory[START_CASH])}
+        return Result(simulation, Backtest(simulation.session, object(), **settings).config)
+
+    def close(self) -> None:
+        """Let go of the episodes."""
+        self._episodes = {}
+
+    # Copies.
+
+    def fork(self) -> MarketEnv:
+        """Return an independent copy that stands where this one does."""
+        twin = copy.copy(self)
+        twin._episodes = {}
+        twin._action = self._action.copy()
+        twin._mask = self._mask.copy()
+        twin._np_random = copy.deepcopy(self._np_random)
+        twin.action_space = copy.deepcopy(self.action_space)
+        twin.observation_space = copy.deepcopy(self.observation_space)
+        twin._env_words = self._env_words.copy()
+        if self._episode is not None:
+            twin._episode = self._episode.fork()
+            twin._episodes[self._market] = twin._episode
+            twin._memory = memoryview(twin._episode.words)  # type: ignore[arg-type]
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> MarketEnv:
+        return self.fork()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "made_of": self._made_of,
+            "market": self._market,
+            "episode": None if self._episode is None else self._episode.state(),
+            "np_random": self._np_random,
+            "np_random_seed": self._np_random_seed,
+            "mask": self._mask,
+            "sums": (self._total, self._squares),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        MarketEnv.__init__(self, **state["made_of"])
+        self._np_random, self._np_random_seed = state["np_random"], state["np_random_seed"]
+        self._mask = state["mask"]
+        self._total, self._squares = state["sums"]
+        if state["episode"] is not None:
+            self._market = state["market"]
+            self._episode = Episode(self.setting.course(self._market), self.setting.plan)
+            self._episode.restore(state["episode"])
+            self._episodes[self._market] = self._episode
+            self._memory = memoryview(self._episode.words)  # type: ignore[arg-type]
+
+    def render(self) -> Any:
+        """Return the book, the own orders and the account as text or as a picture."""
+        from . import render
+
+        if self.render_mode == "rgb_array":
+            return render.picture(self.simulation)
+        return render.text(self.simulation) if self.render_mode == "ansi" else None
+

@@ -1,0 +1,199 @@
+"""What an environment plays: sessions, markets, and all that stays the same from step to step.
+
+Shared by the single and the vector environment, so that both mean the same by every option. An
+environment has no rule of the market and no ledger of its own: those are the simulation's.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import attrs
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from foldbook.engine import Session, dollars
+from foldbook.engine.codecs import Codec, codec_of
+from foldbook.engine.episodes import Cadence, Course, Plan, Rewards, session_columns
+from foldbook.engine.observations import Feature, bounds, features_of
+from foldbook.engine.units import PPM, SECOND, duration
+
+from .. import sessions
+
+VENUE_TIME = ZoneInfo("America/New_York")
+CASH = dollars(100)
+REWARD_SCALE = 1e-8
+"""What $0.000001 of reward counts: 0.0001 for each cent."""
+ORDER_CAPACITY = 8
+Source = Session | str | os.PathLike[str]
+
+
+@attrs.frozen
+class Choice:
+    """Which markets of the sessions are played.
+
+    markets: (session index, ticker) of each. order: "random" or "next". hindsight: whether they
+    were chosen by what happens later. since: ns into the session from which an episode may begin.
+    """
+
+    markets: tuple[tuple[int, str], ...]
+    order: str
+    hindsight: bool = False
+    since: int = 0
+
+
+class Setting:
+    """All that environments of one kind share.
+
+    session: a session, its path, or several. market: "active" (the one with most events in the
+    whole session, which is hindsight), "active:10m" (in its first ten minutes; episodes begin after
+    them), "random", "next", a ticker, or several. reward_scale: what $0.000001 of reward counts in
+    the number that the agent gets. The rest are the settings of a Simulation. Raises
+    ValueError, TypeError or TapeError for what cannot be played, naming it.
+    """
+
+    def __init__(
+        self,
+        session: Source | Sequence[Source],
+        *,
+        market: str | Sequence[str] = "active",
+        actions: str | Codec = "limit5",
+        observation: str | Sequence[str | Feature] = "core",
+        cadence: str | int | Cadence = "change",
+        start: str = "first",
+        max_steps: int = 0,
+        window: int | str = 0,
+        rewards: Rewards | None = None,
+        reward_scale: float = REWARD_SCALE,
+        cash: int = CASH,
+        keeps_journal: bool = True,
+        **settings: Any,
+    ):
+        self.sessions = _sessions(session)
+        self.choice = _choose(self.sessions, market)
+        self.features = features_of(observation)
+        self.plan = Plan(
+            codec_of(actions),
+            Cadence.of(cadence),
+            starts=start,
+            choice=self.choice.order,
+            steps_max=max_steps,
+            lasts=duration(window) if window else 0,
+            rewards=Rewards() if rewards is None else rewards,
+            keeps_journal=keeps_journal,
+        )
+        self.cash = cash
+        self.scale = reward_scale / PPM
+        self.settings = {
+            "order_capacity": ORDER_CAPACITY, "client_ids": 0, "order_groups": 0,
+            **settings, "cash": cash,
+        }  # fmt: skip
+        self._courses: dict[tuple[int, str], Course] = {}
+        self._common: dict[int, np.ndarray] = {}
+
+    @property
+    def codec(self) -> Codec:
+        """What actions mean."""
+        return self.plan.codec
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the observed numbers, in order."""
+        return tuple(each.name for each in self.features)
+
+    def course(self, market: tuple[int, str]) -> Course:
+        """Return a market laid out for episodes; worked out when it is first played."""
+        if market not in self._courses:
+            index, ticker = market
+            session = self.sessions[index]
+            if index not in self._common:
+                self._common[index] = session_columns(session)
+            rows = session.tape.rows
+            of_market = rows["market"] == session.market_index(ticker)
+            course = Course(
+                session, ticker, self.features, self.settings,
+                venue_offset(session.start), self._common[index][of_market],
+            )  # fmt: skip
+            if self.choice.since:
+                course.begin_after(session.start + self.choice.since)
+            self._courses[market] = course
+        return self._courses[market]
+
+    def action_space(self) -> spaces.Space[Any]:
+        """Return the space of actions of one environment."""
+        dims = self.codec.dims
+        return spaces.Discrete(dims[0]) if len(dims) == 1 else spaces.MultiDiscrete(list(dims))
+
+    def observation_space(self) -> spaces.Box:
+        """Return the space of observations of one environment."""
+        low, high = bounds(self.features)
+        return spaces.Box(low, high, dtype=np.float32)
+
+
+def venue_offset(ts: int) -> int:
+    """Return what venue time is ahead of UTC at a time, ns."""
+    moment = datetime.fromtimestamp(ts // SECOND, tz=UTC).astimezone(VENUE_TIME)
+    ahead = moment.utcoffset()
+    return 0 if ahead is None else int(ahead.total_seconds()) * SECOND
+
+
+def _sessions(source: Source | Sequence[Source]) -> tuple[Session, ...]:
+    listed = [source] if isinstance(source, (Session, str, os.PathLike)) else list(source)
+    if not listed:
+        raise ValueError("session: none given; expected a Session, a path, or several")
+    return tuple(each if isinstance(each, Session) else sessions.load(each) for each in listed)
+
+
+def _choose(played: tuple[Session, ...], market: str | Sequence[str]) -> Choice:
+    every = tuple(
+        (index, each.ticker) for index, session in enumerate(played) for each in session.markets
+    )
+    if market in ("random", "next"):
+        return Choice(every, str(market))
+    if isinstance(market, str) and (found := re.fullmatch(r"active(?::(.+))?", market)):
+        since = duration(found[1]) if found[1] else 0
+        chosen = tuple(_most_active(index, each, since) for index, each in enumerate(played))
+        return Choice(chosen, "next", hindsight=not since, since=since)
+    wanted = [market] if isinstance(market, str) else list(market)
+    known = {ticker for _, ticker in every}
+    for ticker in wanted:
+        if ticker not in known:
+            names = ", ".join(session.name for session in played[:5])
+            raise ValueError(f"market {ticker!r} is in none of the sessions: {names}")
+    return Choice(tuple(each for each in every if each[1] in wanted), "next")
+
+
+def _most_active(index: int, session: Session, since: int) -> tuple[int, str]:
+    rows = session.tape.rows
+    if since:
+        rows = rows[: np.searchsorted(rows["ts"], session.start + since, side="right")]
+    counts = np.bincount(rows["market"], minlength=len(session.markets))
+    return index, session.markets[int(counts.argmax())].ticker
+
+
+def seed_of(generator: np.random.Generator, seed: int | None) -> int:
+    """Return what the draws of an environment depend on: the seed itself, or a drawn one."""
+    return int(generator.integers(1 << 31)) if seed is None else seed % (1 << 31)
+
+
+def check_options(options: Mapping[str, Any] | None, known: Sequence[str]) -> dict[str, Any]:
+    """Return the options of a reset. Raises ValueError for one that is not known."""
+    given = dict(options or {})
+    for name in given:
+        if name not in known:
+            raise ValueError(f"reset: no option {name!r}; expected {', '.join(known)}")
+    return given
+
+
+def check_reset(env: gymnasium.Env[Any, Any], begun: bool, over: bool) -> None:
+    """Raise gymnasium's ResetNeeded where a step cannot be taken."""
+    if not begun:
+        raise gymnasium.error.ResetNeeded("step before reset: call reset() first")
+    if over:
+        raise gymnasium.error.ResetNeeded("the episode is over: call reset() before stepping on")

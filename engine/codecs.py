@@ -1,0 +1,275 @@
+"""What the actions of an agent mean, as one object that training and live trading share.
+
+A codec turns an action into a wish (see `kernels.codecs`, whose integer functions decide it), and a
+wish into commands: compiled inside an environment, or through any `Gateway` by `act`. Both send the
+same commands. `CODECS` are those that have a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import numpy as np
+
+from .gateway import Gateway
+from .kernels import codecs as kernel
+from .projections.orders import Order
+from .schema import KEEP, Side, TimeInForce
+from .units import PRICE_ONE, QTY_ONE
+
+INTENTS = ("HOLD", "BUY_YES", "SELL_YES", "BUY_NO", "SELL_NO")
+_KINDS = {"limit": kernel.LIMIT, "now": kernel.NOW, "quote": kernel.QUOTE}
+_POLICIES = {
+    "aggressive": kernel.AGGRESSIVE,
+    "passive": kernel.PASSIVE,
+    "mid": kernel.MIDDLE,
+}
+
+
+@attrs.frozen
+class Codec:
+    """A set of actions and what they mean.
+
+    kind: "limit" keeps one resting order in the market, "now" sends immediate-or-cancel orders,
+    "quote" keeps a bid and an ask. sizes: 0.01 contract. policy of a limit: "aggressive" (at the
+    far touch), "passive" (at the near touch) or "mid". offsets of a quote: steps behind the near
+    touch, -1 before it.
+
+    Of the kinds limit and now, action 0 is HOLD, then each of BUY_YES, SELL_YES, BUY_NO, SELL_NO
+    with each size. An action of a quote is (bid offset, ask offset, bid size, ask size), indices;
+    offset 0 is no quote. Raises ValueError for what is none of these.
+    """
+
+    name: str
+    kind: str
+    sizes: tuple[int, ...]
+    policy: str = "aggressive"
+    offsets: tuple[int, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        if self.kind not in _KINDS:
+            raise ValueError(f"codec {self.name}: kind {self.kind!r}; expected {', '.join(_KINDS)}")
+        if self.policy not in _POLICIES:
+            known = ", ".join(_POLICIES)
+            raise ValueError(f"codec {self.name}: policy {self.policy!r}; expected {known}")
+        if not 0 < len(self.sizes) <= kernel.SIZES_MAX or min(self.sizes) <= 0:
+            raise ValueError(
+                f"codec {self.name}: sizes {self.sizes}; expected 1 to {kernel.SIZES_MAX} "
+                "quantities above zero, in 0.01 contract"
+            )
+        wants = self.kind == "quote"
+        if wants != bool(self.offsets) or len(self.offsets) >= kernel.OFFSETS_MAX:
+            raise ValueError(
+                f"codec {self.name}: offsets {self.offsets}; expected "
+                + (f"1 to {kernel.OFFSETS_MAX - 1}" if wants else "none")
+            )
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """How many values each number of an action can have."""
+        if self.kind == "quote":
+            offsets, sizes = len(self.offsets) + 1, len(self.sizes)
+            return offsets, offsets, sizes, sizes
+        return (1 + 4 * len(self.sizes),)
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether actions that the venue would refuse can be told beforehand, one by one."""
+        return self.kind != "quote"
+
+    def words(self) -> np.ndarray:
+        """Return the codec as kernels read it: int64, shape (kernels.codecs.CODEC_WORDS,)."""
+        words = np.zeros(kernel.CODEC_WORDS, np.int64)
+        words[kernel.CODEC] = _KINDS[self.kind]
+        words[kernel.POLICY] = _POLICIES[self.policy]
+        words[kernel.SIZES] = len(self.sizes)
+        words[kernel.OFFSETS] = len(self.offsets)
+        words[kernel.FIRST_SIZE : kernel.FIRST_SIZE + len(self.sizes)] = self.sizes
+        first = kernel.FIRST_OFFSET + 1
+        words[first : first + len(self.offsets)] = self.offsets
+        return words
+
+    def validate(self, action: Any) -> np.ndarray:
+        """Return an action as int64 words. Raises ValueError for one outside the space."""
+        words = np.asarray(action)
+        if words.dtype.kind not in "iu" or words.size != len(self.dims):
+            raise ValueError(
+                f"action {action!r} of {self.name}: expected {len(self.dims)} whole number"
+                + ("s" if len(self.dims) > 1 else "")
+            )
+        words = words.reshape(-1).astype(np.int64)
+        for number, (value, count) in enumerate(zip(words.tolist(), self.dims, strict=True)):
+            if not 0 <= value < count:
+                where = f" in place {number}" if len(self.dims) > 1 else ""
+                raise ValueError(
+                    f"action {action!r} of {self.name}: {value}{where}; expected 0 to {count - 1}"
+                )
+        return words
+
+    def intent(self, action: Any) -> tuple[str, int]:
+        """Return (intent, size in 0.01 contract) of an action of the kinds limit and now."""
+        intent, size = kernel.wanted_intent(self.words(), int(self.validate(action)[0]))
+        return INTENTS[intent], int(size)
+
+    def suggest(self, target: int, position: int = 0) -> int:
+        """Return the action that leads from a signed position (+ YES, - NO) towards a target.
+
+        In 0.01 contract. The largest size that does not overshoot, else the smallest; HOLD at the
+        target. Raises ValueError for a codec of the kind quote.
+        """
+        if self.kind == "quote":
+            raise ValueError(f"codec {self.name}: quotes both sides, and has no way to a target")
+        wanted = target - position
+        if wanted == 0:
+            return 0
+        if wanted > 0:
+            intent = kernel.SELL_NO if position < 0 else kernel.BUY_YES
+        else:
+            intent = kernel.SELL_YES if position > 0 else kernel.BUY_NO
+        fitting = [size for size in self.sizes if size <= abs(wanted)]
+        best = self.sizes.index(max(fitting) if fitting else min(self.sizes))
+        return 1 + (intent - 1) * len(self.sizes) + best
+
+    def info(self) -> dict[str, Any]:
+        """Return what the codec is, for people: its name, its actions, sizes in contracts."""
+        sizes = [size / QTY_ONE for size in self.sizes]
+        if self.kind == "quote":
+            return {"name": self.name, "kind": self.kind, "dims": list(self.dims), "sizes": sizes,
+                    "offsets": [None, *self.offsets], "post_only": True}
+        names = ["HOLD"] + [
+            f"{intent} {size:g}" for intent in INTENTS[1:] for size in sizes
+        ]
+        return {"name": self.name, "kind": self.kind, "dims": list(self.dims), "sizes": sizes,
+                "policy": self.policy, "actions": names}
+
+    # The same by way of a gateway: for live trading, and for a Python strategy.
+
+    def act(self, gateway: Gateway, market: str | int, action: Any) -> None:
+        """Send the commands that an action stands for: those that an environment would send."""
+        words = self.validate(action)
+        if self.kind == "quote":
+            self._quote(gateway, market, words)
+        else:
+            self._order(gateway, market, int(words[0]))
+
+    def _order(self, gateway: Gateway, market: str | int, action: int) -> None:
+        words = self.words()
+        intent, size = kernel.wanted_intent(words, action)
+        book = gateway.book(market)
+        grid = book.grid
+        quote = (book.best_bid or 0, book.best_ask or PRICE_ONE)
+        policy = words[kernel.POLICY]
+        if intent == kernel.HOLD:
+            for side in Side:
+                order = _own(gateway, market, side)
+                price = int(kernel.wanted_price(policy, int(side), quote, grid))
+                if order and price != KEEP and _has_moved(grid, order.price, price):
+                    gateway.amend(order.id, price=price)
+            return
+        position = gateway.positions.qty(market)
+        wanted, qty = map(int, kernel.wanted_order(intent, size, position))
+        side = Side(wanted)
+        if qty == 0:
+            return
+        price = int(kernel.wanted_price(policy, wanted, quote, grid))
+        sent = None if price == KEEP else price
+        if self.kind == "now":
+            gateway.submit(market, side, sent, qty, tif=TimeInForce.IOC)
+            return
+        for other in gateway.orders.open(market):
+            if other.side != side:
+                gateway.cancel(other.id)
+        order = _own(gateway, market, side)
+        if order is None:
+            gateway.submit(market, side, sent, qty)
+            return
+        filled = order.qty - order.left
+        sells = intent in (kernel.SELL_YES, kernel.SELL_NO)
+        total = max(min(size, filled + qty) if sells else size, filled)
+        moves = price != KEEP and _has_moved(grid, order.price, price)
+        if moves or total != order.qty:
+            gateway.amend(order.id, price=price if moves else None, qty=int(total))
+
+    def _quote(self, gateway: Gateway, market: str | int, action: np.ndarray) -> None:
+        bid = _own(gateway, market, Side.BUY)
+        price = self._quote_price(gateway, market, Side.BUY, action)
+        rises = bid is not None and price is not None and price > bid.price
+        sides = (Side.SELL, Side.BUY) if rises else (Side.BUY, Side.SELL)
+        for side in sides:
+            price = self._quote_price(gateway, market, side, action)
+            qty = self.sizes[action[2 + side]]
+            order = _own(gateway, market, side)
+            if price is None:
+                for each in gateway.orders.open(market):
+                    if each.side == side:
+                        gateway.cancel(each.id)
+            elif order is None:
+                gateway.submit(market, side, price, qty, post_only=True)
+            else:
+                total = max(qty, order.qty - order.left)
+                if price != order.price or total != order.qty:
+                    changed = price if price != order.price else None
+                    gateway.amend(order.id, price=changed, qty=total)
+
+    def _quote_price(
+        self, gateway: Gateway, market: str | int, side: Side, action: np.ndarray
+    ) -> int | None:
+        book = gateway.book(market)
+        chosen = int(action[side])
+        if chosen == 0:
+            return None
+        quote = (book.best_bid or 0, book.best_ask or PRICE_ONE)
+        price = int(kernel.quoted_price(int(side), quote, self.offsets[chosen - 1], book.grid))
+        return None if price == KEEP else price
+
+
+def _own(gateway: Gateway, market: str | int, side: Side) -> Order | None:
+    """Return the own order of a side that comes first, open or on its way."""
+    return next((each for each in gateway.orders.open(market) if each.side == side), None)
+
+
+def _has_moved(grid: tuple[int, int, int], price: int, wanted: int) -> bool:
+    return bool(kernel.has_moved(grid, price, wanted))
+
+
+def limit5(policy: str = "aggressive", size: int = 10 * QTY_ONE) -> Codec:
+    """Return the codec with one resting order of one size (0.01 contract)."""
+    return Codec("limit5", "limit", (size,), policy)
+
+
+def sized21(policy: str = "aggressive") -> Codec:
+    """Return the codec with one resting order of five sizes."""
+    return Codec("sized21", "limit", tuple(n * QTY_ONE for n in (5, 10, 20, 50, 100)), policy)
+
+
+def now5(size: int = 10 * QTY_ONE) -> Codec:
+    """Return the codec of immediate-or-cancel orders at the far touch."""
+    return Codec("now5", "now", (size,))
+
+
+def quote(
+    sizes: tuple[int, ...] = (5 * QTY_ONE, 10 * QTY_ONE, 20 * QTY_ONE, 50 * QTY_ONE),
+    offsets: tuple[int, ...] = (-1, 0, 1, 2, 3, 5, 8),
+) -> Codec:
+    """Return the codec of a maker with a bid and an ask, post-only."""
+    return Codec("quote", "quote", sizes, offsets=offsets)
+
+
+CODECS: dict[str, Callable[[], Codec]] = {
+    "limit5": limit5,
+    "sized21": sized21,
+    "now5": now5,
+    "quote": quote,
+}
+"""Functions that make the codecs with a name."""
+
+
+def codec_of(spec: str | Codec) -> Codec:
+    """Return the codec of a name, or the codec itself. Raises ValueError for a name of none."""
+    if isinstance(spec, Codec):
+        return spec
+    if spec not in CODECS:
+        raise ValueError(f"actions: {spec!r}; expected a Codec or one of {', '.join(CODECS)}")
+    return CODECS[spec]()

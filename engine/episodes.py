@@ -1,0 +1,419 @@
+"""Episodes over recorded markets: what environments are made of, ready for `kernels.episodes`.
+
+A `Course` is one market of a session laid out for episodes: its tape, the features of each moment,
+and states along the way, from which an episode can begin anywhere at once. All of it is a function
+of the session and the settings alone, and shared by every environment over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import attrs
+import numpy as np
+
+from .codecs import Codec
+from .errors import TapeError
+from .kernels import episodes as kernel
+from .kernels import features as shared
+from .kernels.layout import CURSOR, JOURNAL_COUNT
+from .observations import Feature, filler, recipe
+from .schema import NO_TIME
+from .session import Session
+from .simulation import Simulation
+from .specs import ZERO_LATENCY, QueueModel
+from .units import PPM, duration
+
+CHECKPOINT_ROWS = 1024
+"""Rows between checkpoints at least."""
+CHECKPOINT_BYTES = 1 << 26
+"""What the checkpoints of one market may take; where they would take more, they stand apart."""
+MOMENTS_MIN = 3
+"""Moments that a market needs to be played."""
+_DECISION_ROOM = 9
+"""Room in the journal buffer before a step, in units of what one event can write."""
+
+_CADENCES = {
+    "change": kernel.EVERY_CHANGE,
+    "events": kernel.EVERY_EVENTS,
+    "time": kernel.EVERY_TIME,
+    "quote": kernel.EVERY_QUOTE,
+}
+_STARTS = {"first": kernel.START_FIRST, "random": kernel.START_RANDOM}
+_CHOICES = {"random": kernel.CHOOSE_RANDOM, "next": kernel.CHOOSE_NEXT}
+
+
+@attrs.frozen
+class Rewards:
+    """What a step earns, as a sum of terms; the weights are in millionths.
+
+    value: of the change of portfolio value, at the mark of the simulation. realised: of the change
+    of realised P&L less fees. inventory: what holding one contract for one second costs,
+    $0.000001. drawdown: of what the value falls below its lowest so far, as a cost.
+    """
+
+    value: int = PPM
+    realised: int = 0
+    inventory: int = 0
+    drawdown: int = 0
+
+    def words(self) -> dict[int, int]:
+        """Return the words of a plan."""
+        return {
+            kernel.VALUE_WEIGHT: self.value,
+            kernel.REALISED_WEIGHT: self.realised,
+            kernel.INVENTORY_COST: self.inventory,
+            kernel.DRAWDOWN_WEIGHT: self.drawdown,
+        }
+
+
+@attrs.frozen
+class Cadence:
+    """When a step ends. kind: "change" (the next burst that changes the book), "quote" (a best
+    price changed), "events" or "time", with `every` of them or ns. Raises ValueError."""
+
+    kind: str
+    every: int = 1
+
+    def __attrs_post_init__(self) -> None:
+        if self.kind not in _CADENCES:
+            raise ValueError(f"cadence: {self.kind!r}; expected {', '.join(_CADENCES)}")
+        if self.every <= 0:
+            raise ValueError(f"cadence: every {self.every}; expected more than zero")
+
+    @classmethod
+    def of(cls, spec: str | int | Cadence) -> Cadence:
+        """Return "change", "quote", a number of events, or a time such as "100ms"."""
+        if isinstance(spec, Cadence):
+            return spec
+        if isinstance(spec, (int, np.integer)) and not isinstance(spec, bool):
+            return cls("events", int(spec))
+        if spec in ("change", "quote"):
+            return cls(spec)
+        try:
+            return cls("time", duration(spec))
+        except ValueError:
+            raise ValueError(
+                f'cadence: {spec!r}; expected "change", "quote", a number of events, '
+                'or a time such as "100ms"'
+            ) from None
+
+
+@attrs.frozen
+class Plan:
+    """What all steps of an environment have in common.
+
+    starts: "first" (the first moment with a quote) or "random" (any). choice: of the market of the
+    next episode, "random" or "next". steps_max: 0 no limit; lasts: of an episode, ns, 0 no limit.
+    Raises ValueError for a value that is none of these.
+    """
+
+    codec: Codec
+    cadence: Cadence = Cadence("change")
+    starts: str = "first"
+    choice: str = "random"
+    steps_max: int = 0
+    lasts: int = 0
+    rewards: Rewards = Rewards()
+    keeps_journal: bool = True
+
+    def __attrs_post_init__(self) -> None:
+        for name, value, known in (
+            ("starts", self.starts, _STARTS),
+            ("choice", self.choice, _CHOICES),
+        ):
+            if value not in known:
+                raise ValueError(f"{name}: {value!r}; expected {', '.join(known)}")
+        if self.steps_max < 0 or self.lasts < 0:
+            raise ValueError(f"steps_max {self.steps_max}, lasts {self.lasts}: expected 0 or more")
+
+    def words(self, slack: int) -> np.ndarray:
+        """Return the plan as kernels read it: int64, shape (kernels.episodes.PLAN_WORDS,).
+
+        slack: journal rows that one event can write at most.
+        """
+        words = np.zeros(kernel.PLAN_WORDS, np.int64)
+        words[: len(self.codec.words())] = self.codec.words()
+        values = {
+            kernel.CADENCE: _CADENCES[self.cadence.kind],
+            kernel.EVERY: self.cadence.every,
+            kernel.STEPS_MAX: self.steps_max,
+            kernel.LASTS: self.lasts,
+            kernel.ROOM: slack,
+            kernel.KEEPS_JOURNAL: int(self.keeps_journal),
+            kernel.HAS_MASK: int(self.codec.has_mask),
+            kernel.CHOICE: _CHOICES[self.choice],
+            kernel.STARTS: _STARTS[self.starts],
+            **self.rewards.words(),
+        }
+        for word, value in values.items():
+            words[word] = value
+        return words
+
+
+class Course:
+    """One market of a session, laid out for episodes. Read-only, and shared.
+
+    session: of the one market. columns: float32 (events, shared features wanted and 1), see
+    `kernels.features.fill_columns`. checkpoints, seen: int64 (checkpoints, words).
+
+    Raises TapeError for a market with fewer than three moments, or without a single quote.
+    """
+
+    def __init__(
+        self,
+        whole: Session,
+        market: str | int,
+        features: Sequence[Feature],
+        settings: Mapping[str, Any],
+        venue_offset: int = 0,
+        common: np.ndarray | None = None,
+    ):
+        """common: of `session_columns`, for the rows of the market."""
+        index = whole.market_index(market)
+        self.ticker = whole.markets[index].ticker
+        self.session = whole.select(index)
+        self.settings = dict(settings)
+        queue = self.settings.get("queue")
+        if queue is not None and queue.model is QueueModel.USER:
+            raise ValueError("queue: a user's own model cannot be played in an environment yet")
+        self.simulation = self.fresh()
+        self.features = tuple(features)
+        self.recipe, wanted = recipe(features)
+        self.tape = self.session.tape.rows
+        self.columns = np.zeros((len(self.tape), len(wanted) + 1), np.float32)
+        if common is None:
+            common = session_columns(self.session)
+        shared.fill_columns(
+            self.fresh_plain().bus.run,
+            self.tape,
+            common,
+            np.append(wanted, venue_offset),
+            self.columns,
+            np.zeros(shared.SCRATCH_WORDS),
+        )
+        self._find_starts(whole.name)
+        self._lay_checkpoints()
+
+    def fresh(self) -> Simulation:
+        """Return a simulation before its first event."""
+        return Simulation(self.session, **self.settings)
+
+    def fresh_plain(self) -> Simulation:
+        """Return one without latency: what the market alone is like."""
+        return Simulation(self.session, **self.settings | {"latency": ZERO_LATENCY})
+
+    def _find_starts(self, name: str) -> None:
+        ends = np.flatnonzero(np.diff(self.tape["ts"], append=NO_TIME)) + 1
+        if len(ends) < MOMENTS_MIN:
+            raise TapeError(
+                f"session {name}, market {self.ticker}: {len(ends)} moments; an episode needs "
+                f"{MOMENTS_MIN} at least"
+            )
+        live = np.flatnonzero(self.columns[:, -1]) + 1
+        if not len(live):
+            raise TapeError(
+                f"session {name}, market {self.ticker}: never has a quote; leave the market out"
+            )
+        self.first_start = int(live[0])
+        before_end = live[live <= int(ends[-2])]
+        self.last_start = int(before_end[-1]) if len(before_end) else self.first_start
+
+    def _lay_checkpoints(self) -> None:
+        simulation = self.fresh()
+        bus = simulation.bus
+        size = 8 * len(bus.state) * (2 if bus.sees_late else 1)
+        apart = max(CHECKPOINT_ROWS, -(-len(self.tape) * size // CHECKPOINT_BYTES))
+        self.opening = bus.run.rows[:1].copy()
+        states, seen = [bus.state.copy()], [bus.run.seen.copy()]
+        for row in range(apart, len(self.tape), apart):
+            simulation.advance(stop=row)
+            states.append(bus.state.copy())
+            seen.append(bus.run.seen.copy())
+        self.checkpoints = np.array(states)
+        self.seen = np.array(seen) if bus.sees_late else np.zeros((0, len(bus.state)), np.int64)
+        self.delivered = bus.delivered(0, len(self.tape))
+        self.tables = bus.run.tables
+
+    @property
+    def slack(self) -> int:
+        """Journal rows that one event can write at most."""
+        return self.simulation.bus.slack
+
+    def row_from(self, ts: int) -> int:
+        """Return where an episode begins that starts at a time, ns: after the events up to then.
+
+        Raises ValueError for a time before the first quote or after the last.
+        """
+        row = int(np.searchsorted(self.tape["ts"], ts, side="right"))
+        if not self.first_start <= row <= self.last_start:
+            first, last = (int(self.tape["ts"][r - 1]) for r in (self.first_start, self.last_start))
+            raise ValueError(f"start: {ts}; {self.ticker} is quoted from {first} to {last}, in ns")
+        return row
+
+    def begin_after(self, ts: int) -> None:
+        """Let episodes begin after a time, ns. Raises TapeError if nothing is quoted then."""
+        row = int(np.searchsorted(self.tape["ts"], ts, side="right"))
+        if row > self.last_start:
+            raise TapeError(f"market {self.ticker}: nothing is quoted after {ts} ns")
+        self.first_start = max(self.first_start, row)
+
+    @cached_property
+    def pool(self) -> kernel.Pool:
+        """The pool of this one market."""
+        return pool_of((self,))
+
+
+def session_columns(session: Session) -> np.ndarray:
+    """Return what all markets of a session have in common at each row: float32 (events,
+    kernels.features.SESSION_FEATURES), as of the last full second before it."""
+    columns = np.zeros((len(session.tape), shared.SESSION_FEATURES), np.float32)
+    run = Simulation(session, order_capacity=1, client_ids=0, order_groups=0).bus.run
+    words = np.zeros(len(session.markets) * shared.SESSION_WORDS, np.int64)
+    shared.fill_session_columns(run, session.tape.rows, columns, words)
+    return columns
+
+
+def pool_of(courses: Sequence[Course]) -> kernel.Pool:
+    """Return what kernels draw episodes from. Raises ValueError for markets of different grids.
+
+    The tape of a single market is not copied.
+    """
+    widths = {len(course.simulation.bus.state) for course in courses}
+    if len(widths) > 1:
+        grids = ", ".join(
+            f"{each.ticker} {each.session.markets[0].levels} levels" for each in courses[:8]
+        )
+        raise ValueError(f"markets of different price grids in one vector: {grids}; make one each")
+    table = np.zeros((len(courses), kernel.COURSE_WORDS), np.int64)
+    begin = checkpoint = 0
+    for row, course in zip(table, courses, strict=True):
+        row[kernel.TAPE_BEGIN] = begin
+        begin += len(course.tape)
+        row[kernel.TAPE_END] = begin
+        row[kernel.CHECKPOINT] = checkpoint
+        row[kernel.CHECKPOINTS] = len(course.checkpoints)
+        checkpoint += len(course.checkpoints)
+        row[kernel.FIRST_START] = course.first_start
+        row[kernel.LAST_START] = course.last_start
+        row[kernel.CLOSES_AT] = NO_TIME
+
+    def joined(name: str) -> np.ndarray:
+        parts = [getattr(course, name) for course in courses]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    first = courses[0]
+    tape = joined("tape")
+    tape.flags.writeable = False
+    return kernel.Pool(
+        tape,
+        joined("delivered"),
+        joined("columns"),
+        first.recipe,
+        table,
+        joined("checkpoints"),
+        joined("seen"),
+        first.tables,
+        first.opening,
+    )
+
+
+class Episode:
+    """One episode in progress: a simulation of a course, moved by actions.
+
+    simulation: the same object for all episodes of this one; `begin` puts it back. words: int64,
+    what `kernels.episodes` keeps beside the state.
+    """
+
+    __slots__ = ("_fill", "_outs", "_plan", "course", "plan", "simulation", "words")
+
+    def __init__(self, course: Course, plan: Plan, words: np.ndarray | None = None):
+        """words: of an environment, to go on with; else of one that has played no episode."""
+        self.course = course
+        self.plan = plan
+        self.simulation = course.fresh()
+        self._plan = plan.words(course.slack)
+        self.words = np.concatenate([self._plan, env_words() if words is None else words])
+        scratch = np.zeros(len(self.simulation.bus.state), np.int64)
+        self._outs = scratch, np.zeros(shared.BOOK_FEATURES)
+        self._fill = filler(course.features)
+
+    @property
+    def env(self) -> np.ndarray:
+        """The words of the environment, a view."""
+        return self.words[kernel.PLAN_WORDS :]
+
+    def begin(self, row: int | None = None, cash: int | None = None) -> None:
+        """Begin an episode, at a row of the course (None: as the plan says), with other cash."""
+        env = self.env
+        env[kernel.FIXED_CASH] = -1 if cash is None else cash
+        bus = self.simulation.bus
+        bus.restart()
+        kernel.begin(bus.run, self.course.pool, self.words, -1 if row is None else row)
+        self.simulation.cause = self.simulation.last_burst()
+        self.simulation.delivered_tape = bus.sight[CURSOR]
+        self.simulation.delivered_journal = bus.sight[JOURNAL_COUNT]
+
+    def step(self, action: np.ndarray, observation: np.ndarray, mask: np.ndarray) -> None:
+        """Act, go on to the next moment, and write what is observed then.
+
+        action: int64. observation: float32. mask: int8. Raises CapacityError where order slots or
+        flights run out.
+        """
+        bus = self.simulation.bus
+        course = self.course
+        outs = observation, mask, *self._outs
+        status = kernel.MORE
+        while status == kernel.MORE:
+            bus.reserve(_DECISION_ROOM * bus.slack)
+            status = kernel.step(
+                bus.run, course.tape, course.delivered, course.columns, course.recipe,
+                self.words, action, outs,
+            )  # fmt: skip
+        if status == kernel.FAILED:
+            raise bus.command_error()
+        if self._fill is not None:
+            self._fill(bus.run, observation)
+
+    def show(self, observation: np.ndarray, mask: np.ndarray) -> None:
+        """Write what is observed now."""
+        course = self.course
+        outs = observation, mask, *self._outs
+        run = self.simulation.bus.run
+        kernel.show(run, course.columns, course.recipe, self.words, outs)
+        if self._fill is not None:
+            self._fill(run, observation)
+
+    def fork(self) -> Episode:
+        """Return an independent copy of the episode as it stands."""
+        twin = Episode(self.course, self.plan, self.env.copy())
+        twin.simulation = self.simulation.fork()
+        return twin
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return all that the episode is, as arrays: what `restore` takes."""
+        bus = self.simulation.bus
+        journal = self.simulation.journal()
+        return {
+            "words": self.env.copy(),
+            "state": bus.state.copy(),
+            "seen": bus.run.seen.copy(),
+            "rows": journal.rows.copy(),
+            "places": journal.places.copy(),
+        }
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Put the episode where `state` was taken."""
+        self.env[:] = state["words"]
+        bus = self.simulation.bus
+        bus.restore(state["state"], state["seen"], state["rows"], state["places"])
+
+
+def env_words() -> np.ndarray:
+    """Return the words of an environment that has played no episode yet."""
+    words = np.zeros(kernel.ENV_WORDS, np.int64)
+    words[kernel.FIXED_CASH] = -1
+    words[kernel.OVER] = 1
+    return words

@@ -1,0 +1,373 @@
+"""What the actions of an agent mean: from a number to commands, and which numbers make no sense.
+
+An action is first a wish (a side, a price, a quantity), which depends on what the agent sees alone;
+then the commands that bring the own orders of the market there. The wish is plain integer
+arithmetic, so that a live adapter works it out by the same functions (engine/codecs.py).
+"""
+
+from __future__ import annotations
+
+from ..compiled import entry, inner, small
+from ..schema import KEEP, NO_TIME, JournalKind, OrderFlag, Reason, TimeInForce
+from ..units import PRICE_ONE
+from .book import base_of, price_of, visible_best
+from .commands import cancel_now
+from .flights import next_submitted
+from .layout import (
+    BEST_BUY,
+    FLIGHT_COUNT,
+    FLIGHT_WORDS,
+    FLIGHTS,
+    GRID_CENTRE,
+    GRID_EDGE,
+    GRID_WIDTH,
+    HEAD_BUY,
+    LEFT,
+    NEXT,
+    NUMBER,
+    OF_MARKET,
+    OF_ORDER,
+    OF_PRICE,
+    OF_QTY,
+    OF_TIF,
+    POSITION,
+    RANK,
+    REQUEST,
+    TOTAL,
+    Run,
+)
+from .orders import slot_at
+from .positions import position_at
+from .refusals import Command, amend_refusal, submit_refusal
+from .verbs import amend, cancel, submit_as
+
+HOLD, BUY_YES, SELL_YES, BUY_NO, SELL_NO = range(5)
+"""What an agent can want."""
+AGGRESSIVE, PASSIVE, MIDDLE = range(3)
+"""Price policies: at the far touch, at the near touch, between them."""
+LIMIT, NOW, QUOTE = range(3)
+"""Kinds of codecs: one resting order, none, one on each side."""
+
+# Words of a codec.
+CODEC, POLICY, SIZES, OFFSETS, FIRST_SIZE = range(5)
+SIZES_MAX = 8
+FIRST_OFFSET = FIRST_SIZE + SIZES_MAX
+OFFSETS_MAX = 12
+CODEC_WORDS = FIRST_OFFSET + OFFSETS_MAX
+
+_GTC = int(TimeInForce.GTC)
+_IOC = int(TimeInForce.IOC)
+_POST_ONLY = int(OrderFlag.POST_ONLY)
+_NONE = int(Reason.NONE)
+_AMEND_REQUESTED = int(JournalKind.AMEND_REQUESTED)
+_CANCEL_REQUESTED = int(JournalKind.CANCEL_REQUESTED)
+
+
+# What is wanted: integer arithmetic on what the agent sees.
+
+
+@entry
+def wanted_intent(codec, action):
+    """Return (intent, size) of an action of a codec of the kinds LIMIT and NOW."""
+    if action == 0:
+        return HOLD, 0
+    sizes = codec[SIZES]
+    return 1 + (action - 1) // sizes, codec[FIRST_SIZE + (action - 1) % sizes]
+
+
+@entry
+def wanted_order(intent, size, position):
+    """Return (side, qty) that an intent stands for; what is sold is at most what is held.
+
+    BUY_NO is a SELL in YES terms, which nets a YES position first and then opens NO.
+    """
+    if intent == BUY_YES:
+        return 0, size
+    if intent == SELL_YES:
+        return 1, min(size, max(position, 0))
+    if intent == BUY_NO:
+        return 1, size
+    return 0, min(size, max(-position, 0))
+
+
+@small
+def step_at(grid, price):
+    """Return the grid's step at a price; grid: (centre, edge, width of an edge)."""
+    is_edge = price < grid[2] or price > PRICE_ONE - grid[2]
+    return grid[1] if is_edge else grid[0]
+
+
+@entry
+def has_moved(grid, price, wanted):
+    """Whether a wanted price is more than one tick away."""
+    return abs(price - wanted) > step_at(grid, price)
+
+
+@entry
+def wanted_price(policy, side, quote, grid):
+    """Return the price by a policy, in YES terms; KEEP where there is none.
+
+    quote: best (bid, ask) of the others, 0 and one dollar where there is none. A price between two
+    grid steps moves away from the other side.
+    """
+    bid, ask = quote
+    if policy == MIDDLE:
+        if bid == 0 or ask == PRICE_ONE:
+            return KEEP
+        price = (bid + ask) // 2 if side == 0 else (bid + ask + 1) // 2
+        past = price % step_at(grid, price)
+        if past != 0:
+            price += -past if side == 0 else step_at(grid, price) - past
+        return price
+    far = policy == AGGRESSIVE
+    price = ask if far == (side == 0) else bid
+    return KEEP if price == 0 or price == PRICE_ONE else price
+
+
+@entry
+def quoted_price(side, quote, offset, grid):
+    """Return the price `offset` steps behind the near touch (-1: before it); KEEP without one."""
+    near = quote[side]
+    if near == 0 or near == PRICE_ONE:
+        return KEEP
+    away = offset * step_at(grid, near)
+    price = near - away if side == 0 else near + away
+    past = price % step_at(grid, price)
+    if past != 0:
+        price += -past if side == 0 else step_at(grid, price) - past
+    least = grid[1] if grid[2] > 0 else grid[0]
+    return min(max(price, least), PRICE_ONE - least)
+
+
+# What the agent sees of its market.
+
+
+@inner
+def _quote(seen, base):
+    buy = visible_best(seen, base, 0, seen[base + BEST_BUY])
+    sell = visible_best(seen, base, 1, seen[base + BEST_BUY + 1])
+    return price_of(seen, base, 0, buy), price_of(seen, base, 1, sell)
+
+
+@small
+def _grid(seen, base):
+    return seen[base + GRID_CENTRE], seen[base + GRID_EDGE], seen[base + GRID_WIDTH]
+
+
+@inner
+def _latest(seen, market, order, terms):
+    """Return (price, total, is being canceled) of an order when all that is under way to it has
+    arrived; terms: its (price, total) now."""
+    price, total = terms
+    leaves = False
+    at = seen[FLIGHTS]
+    end = at + FLIGHT_WORDS * seen[FLIGHT_COUNT]
+    while at < end:
+        if seen[at + OF_ORDER] == order and seen[at + OF_MARKET] == market:
+            if seen[at + REQUEST] == _CANCEL_REQUESTED:
+                leaves = True
+            elif seen[at + REQUEST] == _AMEND_REQUESTED:
+                price = seen[at + OF_PRICE] if seen[at + OF_PRICE] != KEEP else price
+                total = seen[at + OF_QTY] if seen[at + OF_QTY] != KEEP else total
+        at += FLIGHT_WORDS
+    return price, total, leaves
+
+
+@inner
+def own_order(seen, market, side):
+    """Return (number, price, total, left, is open) of the own order of a side that stays, number 0
+    if there is none. One that is being canceled does not stay; one on its way is not open yet."""
+    base = base_of(seen, market)
+    slot = seen[base + HEAD_BUY + side]
+    while slot > 0:
+        at = slot_at(seen, base, slot)
+        terms = price_of(seen, base, side, seen[at + RANK]), seen[at + TOTAL]
+        price, total, leaves = _latest(seen, market, seen[at + NUMBER], terms)
+        if not leaves:
+            left = seen[at + LEFT] + total - seen[at + TOTAL]
+            return seen[at + NUMBER], price, total, left, True
+        slot = seen[at + NEXT]
+    flight = next_submitted(seen, market, side, 0)
+    while flight > 0:
+        terms = seen[flight + OF_PRICE], seen[flight + OF_QTY]
+        price, total, leaves = _latest(seen, market, seen[flight + OF_ORDER], terms)
+        if not leaves and seen[flight + OF_TIF] == _GTC:
+            return seen[flight + OF_ORDER], price, total, total, False
+        flight = next_submitted(seen, market, side, flight)
+    return 0, 0, 0, 0, False
+
+
+@inner
+def _cancel_side(run, market, side):
+    """Cancel the own orders of a side that are not being canceled already."""
+    order = own_order(run.seen, market, side)
+    before = 0
+    while order[0] != 0 and order[0] != before:
+        before = order[0]
+        if cancel(run, market, order[0]) == 0:
+            return
+        order = own_order(run.seen, market, side)
+
+
+@small
+def copy_values(target, source):
+    """Copy an array; assigning a slice would allocate."""
+    for k in range(len(source)):
+        target[k] = source[k]
+
+
+# From wishes to commands.
+
+
+@inner
+def act(run, market, codec, action):
+    """Send the commands that an action stands for. action: int64 words, one or four (QUOTE)."""
+    if codec[CODEC] == QUOTE:
+        _act_quote(run, market, codec, action)
+        return
+    seen = run.seen
+    base = base_of(seen, market)
+    intent, size = wanted_intent(codec, action[0])
+    quote = _quote(seen, base)
+    grid = _grid(seen, base)
+    policy = codec[POLICY]
+    if intent == HOLD:
+        for side in range(2):
+            order = own_order(seen, market, side)
+            price = wanted_price(policy, side, quote, grid)
+            if order[0] > 0 and price != KEEP and has_moved(grid, order[1], price):
+                amend(run, market, order[0], price, KEEP)
+        return
+    side, qty = wanted_order(intent, size, seen[position_at(market) + POSITION])
+    if qty == 0:
+        return
+    price = wanted_price(policy, side, quote, grid)
+    if codec[CODEC] == NOW:
+        submit_as(run, market, side, (price, qty, _IOC, 0))
+        return
+    _cancel_side(run, market, 1 - side)
+    order = own_order(seen, market, side)
+    if order[0] == 0:
+        submit_as(run, market, side, (price, qty, _GTC, 0))
+        return
+    total = _wanted_total(order, intent, size, qty)
+    changes = price != KEEP and has_moved(grid, order[1], price)
+    if changes or total != order[2]:
+        amend(run, market, order[0], price if changes else KEEP, total)
+
+
+@small
+def _wanted_total(order, intent, size, qty):
+    """Return what the total of a kept order becomes, its filled part included: `size`, but no more
+    than what is held may be left of a sale."""
+    filled = order[2] - order[3]
+    total = size
+    if intent == SELL_YES or intent == SELL_NO:
+        total = min(size, filled + qty)
+    return max(total, filled)
+
+
+@inner
+def _act_quote(run, market, codec, action):
+    """Bring the bid and the ask where they are wanted. action: (bid offset, ask offset, bid size,
+    ask size), indices; offset 0 is no quote."""
+    seen = run.seen
+    bid = own_order(seen, market, 0)
+    price = _quote_price(seen, market, codec, (0, action[0]))
+    # The side that makes room goes first, so that the own quotes never meet.
+    rises = bid[0] > 0 and price != KEEP and price > bid[1]
+    first = 1 if rises else 0
+    for turn in range(2):
+        side = first if turn == 0 else 1 - first
+        price = _quote_price(seen, market, codec, (side, action[side]))
+        qty = codec[FIRST_SIZE + action[2 + side]]
+        _keep_quote(run, market, (side, price, qty))
+
+
+@inner
+def _quote_price(seen, market, codec, wanted):
+    side, offset = wanted
+    if offset == 0:
+        return KEEP
+    base = base_of(seen, market)
+    return quoted_price(side, _quote(seen, base), codec[FIRST_OFFSET + offset], _grid(seen, base))
+
+
+@inner
+def _keep_quote(run, market, wanted):
+    side, price, qty = wanted
+    order = own_order(run.seen, market, side)
+    if price == KEEP:
+        _cancel_side(run, market, side)
+    elif order[0] == 0:
+        submit_as(run, market, side, (price, qty, _GTC, _POST_ONLY))
+    else:
+        total = max(qty, order[2] - order[3])
+        if price != order[1] or total != order[2]:
+            amend(run, market, order[0], price if price != order[1] else KEEP, total)
+
+
+# Which actions make sense.
+
+
+@inner
+def mask_actions(run, market, codec, scratch, mask):
+    """Write into mask, int8, 1 for each action of which some order would be taken now, and HOLD.
+
+    Judged by what the agent sees, after the cancels that the action implies, which are tried in
+    `scratch`, int64, as long as a state. SELL_X without a holding is masked.
+    """
+    seen = run.seen
+    base = base_of(seen, market)
+    quote = _quote(seen, base)
+    grid = _grid(seen, base)
+    position = seen[position_at(market) + POSITION]
+    mask[0] = 1
+    held = (own_order(seen, market, 0), own_order(seen, market, 1))
+    rests = codec[CODEC] == LIMIT
+    freed = -1
+    for action in range(1, len(mask)):
+        intent, size = wanted_intent(codec, action)
+        side, qty = wanted_order(intent, size, position)
+        mask[action] = 0
+        if qty == 0:
+            continue
+        state = seen
+        if rests and held[1 - side][4]:
+            if freed != 1 - side:
+                copy_values(scratch, seen)
+                freed = 1 - side
+                _free(Run(scratch, run.rows, run.places, scratch, run.tables), market, freed)
+            state = scratch
+        judge = Run(state, run.rows, run.places, state, run.tables)
+        price = wanted_price(codec[POLICY], side, quote, grid)
+        order = held[side]
+        if not rests or order[0] == 0:
+            tif = _GTC if rests else _IOC
+            command = Command(market, 0, side, price, qty, tif, 0, NO_TIME, 0, 0, 0, 0, 0)
+            mask[action] = 1 if submit_refusal(judge, command) == _NONE else 0
+            continue
+        total = _wanted_total(order, intent, size, qty)
+        moves = price != KEEP and has_moved(grid, order[1], price)
+        if (not moves and total == order[2]) or not order[4]:
+            mask[action] = 1
+            continue
+        price = price if moves else KEEP
+        command = Command(market, order[0], side, price, total, _GTC, 0, KEEP, 0, 0, 0, 0, 0)
+        mask[action] = 1 if amend_refusal(judge, command) == _NONE else 0
+
+
+@inner
+def _free(run, market, side):
+    """Cancel the own orders of a side, as if the requests were at the venue now.
+
+    The rows that this writes lie beyond those of the journal, and are never read.
+    """
+    state = run.state
+    state[FLIGHT_COUNT] = 0
+    base = base_of(state, market)
+    slot = state[base + HEAD_BUY + side]
+    while slot > 0:
+        at = slot_at(state, base, slot)
+        slot = state[at + NEXT]
+        cancel_now(run, market, state[at + NUMBER])

@@ -1,0 +1,628 @@
+"""Reset and step, compiled: an action becomes commands, the tape goes on to the next moment, and
+what came of it is read off the projections.
+
+One environment is a state and a few words beside it; many are an array of both, stepped by one
+call. Nothing here decides a fill or keeps a ledger: that is what the loop and the projections are
+for. What is drawn depends on the seed, the number of the episode and nothing else, so that one
+environment and one of many draw the same.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..compiled import entry, inner, small
+from ..schema import NO_MARKET, NO_TIME, CauseKind, JournalKind, MarketStatus, OrderFlag
+from ..units import PPM, SECOND
+from .book import base_of, visible_best
+from .codecs import CODEC_WORDS, act, copy_values, mask_actions
+from .delays import draw
+from .layout import (
+    BEST_BUY,
+    CASH,
+    CAUSE_KIND,
+    CAUSE_MARKET,
+    CAUSE_ROW,
+    CURSOR,
+    DRAWDOWN,
+    ERROR,
+    ERROR_NONE,
+    FEES,
+    JOURNAL_BASE,
+    JOURNAL_COUNT,
+    NOW,
+    PEAK,
+    POSITION,
+    REALISED,
+    REQUESTS,
+    ROWS,
+    SIGHT,
+    START_CASH,
+    STATUS,
+    WATCH,
+    WATCH_MARKET,
+    Run,
+)
+from .loop import FULL, REACHED, follow_to, next_known, play_tape
+from .observe import observe
+from .positions import position_at
+from .programs import BOOK_CHANGES
+from .reward import portfolio_value
+
+# Words of the plan: what all environments of one kind share. The codec's come first.
+(
+    CADENCE,  # EVERY_*
+    EVERY,  # events or ns of one step
+    STEPS_MAX,  # 0 no limit
+    LASTS,  # ns; 0 no limit
+    ROOM,  # journal rows that a decision and one event may write
+    KEEPS_JOURNAL,  # 1: rows stay; 0: they are folded into the digest and forgotten
+    HAS_MASK,
+    CHOICE,  # CHOOSE_*
+    STARTS,  # START_*
+    AUTORESET,  # RESET_*
+    VALUE_WEIGHT,  # ppm, as the other weights
+    REALISED_WEIGHT,
+    INVENTORY_COST,  # $0.000001 for each contract held and second
+    DRAWDOWN_WEIGHT,
+    PLAN_WORDS,
+) = range(CODEC_WORDS, CODEC_WORDS + 15)
+
+EVERY_CHANGE, EVERY_EVENTS, EVERY_TIME, EVERY_QUOTE = range(4)
+CHOOSE_RANDOM, CHOOSE_NEXT = range(2)
+START_FIRST, START_RANDOM = range(2)
+RESET_NEXT_STEP, RESET_SAME_STEP, RESET_DISABLED = range(3)
+
+# Words of an environment.
+(
+    SEED,
+    EPISODE,  # how many were begun
+    MARKET,  # of the pool, as it is played now
+    STEP,
+    STARTED_AT,  # ns
+    STAGE,  # ACTING, or ADVANCING after the journal buffer was full
+    STOP,  # of the step in progress: row or time, or the quotes before it
+    VALUE,  # $0.000001, as the agent knew it after the last step
+    NET_REALISED,
+    DRAWN_DOWN,
+    OPENED_WITH,  # value at the start of the episode
+    LAST_ORDER,  # ns; NO_TIME before the first
+    TAKES,  # 1 once a fill of the episode has taken displayed depth
+    CLOSES,  # ns; when the market is due to close; NO_TIME unknown
+    FILLS,  # of the last step
+    FILLS_ALL,  # of the episode
+    REWARD_UNITS,  # change of value in the last step
+    TERMINATED,
+    TRUNCATED,
+    OVER,  # 1 after the end of an episode
+    READ,  # journal rows that have been looked at
+    DIGEST,  # of the journal rows so far, in LANES words
+    DIGEST_LANE_2,
+    DIGEST_LANE_3,
+    DIGEST_LANE_4,
+    FIXED_CASH,  # of every episode, or -1
+    REWARD,  # of the last step, $0.000001 x ppm
+    HELD,  # 0.01 contract held at the end of the last step, and when that was
+    HELD_AT,
+    ENV_WORDS,
+) = range(30)
+LANES = 4
+
+ACTING, ADVANCING = range(2)
+
+# Words of a market of the pool.
+(
+    TAPE_BEGIN,
+    TAPE_END,
+    CHECKPOINT,  # number of its first checkpoint
+    CHECKPOINTS,
+    FIRST_START,  # rows at which an episode may begin, within the market
+    LAST_START,
+    CLOSES_AT,
+    COURSE_WORDS,
+) = range(8)
+
+DONE, MORE, FAILED = range(3)
+"""What a step comes to: it is done, the journal buffer is full, or a command could not be sent."""
+
+_FILL = int(JournalKind.FILL)
+_MISSED = int(JournalKind.MISSED)
+_SUBMITTED = int(JournalKind.SUBMITTED)
+_TAKES_DEPTH = int(OrderFlag.TAKES_DEPTH)
+_CAUSE_TAPE = int(CauseKind.TAPE)
+_CAUSE_TIMER = int(CauseKind.TIMER)
+_SETTLED = int(MarketStatus.SETTLED)
+_FOREVER = 1 << 62
+_CONTRACT = 100
+_LANE = (1 << 31) - 1
+_TOP = (1 << 33) - 1
+
+
+class Pool(NamedTuple):
+    """What episodes are drawn from. tape: rows of all markets, one after the other, TAPE_DTYPE.
+    delivered: int64 beside it, empty where nothing delays sight. columns: float32 (events, k), see
+    `features.fill_columns`. recipe: see `observe.observe`. table: int64 (markets, COURSE_WORDS).
+    checkpoints, seen: int64 (checkpoints, words), states along the way; seen is empty where
+    nothing delays sight. tables: as of `layout.Run`. opening: JOURNAL_DTYPE (1,), the first row of
+    a run."""
+
+    tape: np.ndarray
+    delivered: np.ndarray
+    columns: np.ndarray
+    recipe: np.ndarray
+    table: np.ndarray
+    checkpoints: np.ndarray
+    seen: np.ndarray
+    tables: np.ndarray
+    opening: np.ndarray
+
+
+@entry
+def step(run, tape, delivered, columns, recipe, words, action, outs):
+    """Take one step of one environment; return DONE, MORE (make room and call again), or FAILED.
+
+    words: int64, the plan's and then the environment's. action: int64. outs: (observation,
+    float32; mask, int8; scratch, int64, as long as a state; scratch, float64).
+    """
+    plan = words[:PLAN_WORDS]
+    env = words[PLAN_WORDS:]
+    status = _advance(run, tape, delivered, plan, env, action)
+    if status == DONE:
+        _account(run, plan, env)
+        _end(run, len(tape), plan, env)
+        _show(run, columns, recipe, plan, env, outs)
+    return status
+
+
+@entry
+def show(run, columns, recipe, words, outs):
+    """Write what an environment observes now, and its mask: see `step`."""
+    _show(run, columns, recipe, words[:PLAN_WORDS], words[PLAN_WORDS:], outs)
+
+
+@inner
+def _show(run, columns, recipe, plan, env, outs):
+    observation, mask, trial, scratch = outs
+    times = (env[LAST_ORDER], env[STARTED_AT], env[CLOSES], env[TAKES])
+    observe(run, columns, recipe, times, scratch, observation)
+    if plan[HAS_MASK] == 1:
+        mask_actions(run, 0, plan, trial, mask)
+
+
+@inner
+def _advance(run, tape, delivered, plan, env, action):
+    """Act, then go on to the next moment."""
+    state = run.state
+    if env[STAGE] == ACTING:
+        _set_cause(run, tape, plan)
+        requests = state[base_of(state, 0) + REQUESTS]
+        act(run, 0, plan, action)
+        state[CAUSE_KIND] = 0
+        state[CAUSE_MARKET] = 0
+        state[CAUSE_ROW] = 0
+        if state[ERROR] != ERROR_NONE:
+            return FAILED
+        if state[base_of(state, 0) + REQUESTS] != requests:
+            _note_order(run, env, requests)
+        env[STOP] = _moment(run, plan, env)
+        env[STAGE] = ADVANCING
+        env[FILLS] = 0
+    while True:
+        status = _go_on(run, tape, delivered, plan, env)
+        _read(run, env, plan[KEEPS_JOURNAL] == 0)
+        if status != FULL:
+            break
+        if plan[KEEPS_JOURNAL] == 1:
+            return MORE
+    env[STAGE] = ACTING
+    return DONE
+
+
+@inner
+def _note_order(run, env, requests):
+    """Note when the last new order was sent."""
+    state = run.state
+    for number in range(max(env[READ], state[JOURNAL_BASE]), state[JOURNAL_COUNT]):
+        if run.rows[number - state[JOURNAL_BASE]]["kind"] == _SUBMITTED:
+            env[LAST_ORDER] = state[NOW]
+
+
+@inner
+def _set_cause(run, tape, plan):
+    """Note what the decision reacts to: the clock, or the last row that was shown."""
+    state = run.state
+    cursor = run.seen[CURSOR]
+    if plan[CADENCE] == EVERY_TIME or cursor == 0:
+        state[CAUSE_KIND] = _CAUSE_TIMER
+        state[CAUSE_MARKET] = NO_MARKET
+        state[CAUSE_ROW] = 0
+        return
+    state[CAUSE_KIND] = _CAUSE_TAPE
+    state[CAUSE_MARKET] = 0
+    state[CAUSE_ROW] = run.seen[base_of(state, 0) + ROWS] - 1
+
+
+@inner
+def _quotes(seen):
+    """Return the visible best bid and ask, packed into one number."""
+    base = base_of(seen, 0)
+    buy = visible_best(seen, base, 0, seen[base + BEST_BUY])
+    sell = visible_best(seen, base, 1, seen[base + BEST_BUY + 1])
+    return buy << 32 | sell
+
+
+@inner
+def _moment(run, plan, env):
+    """Return what ends the step that begins: a row, a time, or a change from these quotes."""
+    if plan[CADENCE] == EVERY_EVENTS:
+        return run.state[CURSOR] + plan[EVERY]
+    if plan[CADENCE] == EVERY_TIME:
+        return env[STARTED_AT] + (env[STEP] + 1) * plan[EVERY]
+    return _quotes(run.seen)
+
+
+@inner
+def _go_on(run, tape, delivered, plan, env):
+    """Play the tape to the end of the step; return REACHED or FULL."""
+    state = run.state
+    late = run.seen[SIGHT] != 0
+    cadence = plan[CADENCE]
+    room = plan[ROOM]
+    if cadence == EVERY_EVENTS or cadence == EVERY_TIME:
+        limit = env[STOP] if cadence == EVERY_TIME else NO_TIME
+        stop = env[STOP] if cadence == EVERY_EVENTS else _FOREVER
+        if cadence == EVERY_TIME and len(tape) > 0:
+            limit = min(limit, max(tape[len(tape) - 1]["ts"], state[NOW]))
+        status = play_tape(run, tape, limit, stop, room, None)
+        if status == FULL:
+            return FULL
+        if late:
+            follow_to(run, tape, delivered, _until(run, tape), None)
+        return REACHED
+    while True:
+        first = run.seen[CURSOR]
+        limit = NO_TIME
+        if late:
+            limit = next_known(run)
+            if first < len(tape):
+                limit = min(limit, delivered[first])
+            if first == len(tape) and limit == NO_TIME:
+                return REACHED
+        else:
+            state[WATCH] = BOOK_CHANGES
+            state[WATCH_MARKET] = -1
+        status = play_tape(run, tape, limit, _FOREVER, room, None)
+        state[WATCH] = 0
+        if status == FULL:
+            return FULL
+        if late:
+            follow_to(run, tape, delivered, _until(run, tape) if limit == NO_TIME else limit, None)
+        if run.seen[CURSOR] == len(tape) and (not late or next_known(run) == NO_TIME):
+            return REACHED
+        if cadence == EVERY_QUOTE:
+            if _quotes(run.seen) != env[STOP]:
+                return REACHED
+        elif _changes_book(tape, first, run.seen[CURSOR]):
+            return REACHED
+
+
+@inner
+def _until(run, tape):
+    """Return up to when the agent is shown things: all there is once the tape has ended."""
+    return NO_TIME if run.state[CURSOR] == len(tape) else run.state[NOW]
+
+
+@inner
+def _changes_book(tape, first, stop):
+    while first < stop and (BOOK_CHANGES >> np.int64(tape[first]["kind"])) & 1 == 0:
+        first += 1
+    return first < stop
+
+
+@inner
+def _read(run, env, forgets):
+    """Look at the journal rows that are new: count fills; fold the rows into the digest and, if it
+    forgets, give their room back."""
+    state = run.state
+    base = state[JOURNAL_BASE]
+    for number in range(env[READ], state[JOURNAL_COUNT]):
+        row = run.rows[number - base]
+        kind = row["kind"]
+        if kind == _FILL:
+            env[FILLS] += 1
+            env[FILLS_ALL] += 1
+        if kind == _MISSED or (kind == _FILL and row["flags"] & _TAKES_DEPTH != 0):
+            env[TAKES] = 1
+        _digest(env, row)
+    env[READ] = state[JOURNAL_COUNT]
+    if not forgets:
+        return
+    known = min(run.seen[JOURNAL_COUNT], state[JOURNAL_COUNT])
+    left = state[JOURNAL_COUNT] - known
+    for k in range(left):
+        run.rows[k] = run.rows[known - base + k]
+        run.places[k] = run.places[known - base + k]
+    state[JOURNAL_BASE] = known
+
+
+@inner
+def _digest(env, row):
+    """Fold the fields of a journal row into the running digest, four lanes of 31 bits."""
+    small_fields = (
+        np.int64(row["kind"])
+        | np.int64(row["reason"]) << 8
+        | np.int64(row["side"]) << 16
+        | np.int64(row["tif"]) << 24
+        | np.int64(row["flags"]) << 32
+        | np.int64(row["liquidity"]) << 40
+        | np.int64(row["evidence"]) << 48
+        | np.int64(row["cause_kind"]) << 56
+    )
+    lane = _mixed(env[DIGEST], row["ts"])
+    lane = _mixed(lane, row["fee"])
+    lane = _mixed(lane, row["expires"])
+    lane = _mixed(lane, row["carry"])
+    env[DIGEST] = _mixed(lane, np.int64(row["group"]))
+    lane = _mixed(env[DIGEST + 1], row["qty"])
+    lane = _mixed(lane, row["reserved"])
+    lane = _mixed(lane, row["arrives"])
+    lane = _mixed(lane, np.int64(row["order"]) << 31 ^ np.int64(row["price"]))
+    env[DIGEST + 1] = _mixed(lane, small_fields)
+    lane = _mixed(env[DIGEST + 2], row["left"])
+    lane = _mixed(lane, row["ahead"])
+    lane = _mixed(lane, row["client_id"])
+    env[DIGEST + 2] = _mixed(lane, np.int64(row["market"]) << 31 ^ np.int64(row["row"]))
+    lane = _mixed(env[DIGEST + 3], row["cash"])
+    lane = _mixed(lane, row["claim"])
+    lane = _mixed(lane, row["guessed"])
+    env[DIGEST + 3] = _mixed(lane, np.int64(row["cause_row"]) << 31 ^ np.int64(row["cause_market"]))
+
+
+@small
+def _mixed(lane, value):
+    """Return a lane, below 2^31, with all bits of a value mixed in; nothing overflows."""
+    x = lane * 1_540_483_477 + (value & _LANE)
+    x = (x ^ (x >> 31)) & _LANE
+    x = x * 1_597_334_677 + ((value >> 31) & _TOP)
+    return (x ^ (x >> 31)) & _LANE
+
+
+@inner
+def _account(run, plan, env):
+    """Note what the step earned, and whether the episode is over."""
+    seen = run.seen
+    value = portfolio_value(seen)
+    units = value - env[VALUE]
+    realised = seen[REALISED] - seen[FEES]
+    reward = units * plan[VALUE_WEIGHT]
+    reward += (realised - env[NET_REALISED]) * plan[REALISED_WEIGHT]
+    reward -= (seen[DRAWDOWN] - env[DRAWN_DOWN]) * plan[DRAWDOWN_WEIGHT]
+    if plan[INVENTORY_COST] != 0:
+        held = env[HELD] / _CONTRACT * ((seen[NOW] - env[HELD_AT]) / SECOND)
+        reward -= np.int64(held * plan[INVENTORY_COST] * PPM)
+    env[REWARD_UNITS] = units
+    env[REWARD] = reward
+    _stand(run, env)
+    env[STEP] += 1
+
+
+@inner
+def _stand(run, env):
+    """Note where the account stands at the end of a step."""
+    seen = run.seen
+    env[VALUE] = portfolio_value(seen)
+    env[NET_REALISED] = seen[REALISED] - seen[FEES]
+    env[DRAWN_DOWN] = seen[DRAWDOWN]
+    env[HELD] = abs(seen[position_at(0) + POSITION])
+    env[HELD_AT] = seen[NOW]
+
+
+@inner
+def _end(run, rows, plan, env):
+    """Note whether the episode is over: settled or worthless, or cut off."""
+    seen = run.seen
+    settled = seen[base_of(seen, 0) + STATUS] == _SETTLED
+    env[TERMINATED] = 1 if settled or portfolio_value(seen) <= 0 else 0
+    ended = run.state[CURSOR] == rows and seen[CURSOR] == rows
+    late = plan[LASTS] > 0 and run.state[NOW] >= env[STARTED_AT] + plan[LASTS]
+    full = plan[STEPS_MAX] > 0 and env[STEP] >= plan[STEPS_MAX]
+    cut = (ended or late or full) and env[TERMINATED] == 0
+    env[TRUNCATED] = 1 if cut else 0
+    env[OVER] = env[TERMINATED] | env[TRUNCATED]
+
+
+# How an episode begins.
+
+
+@inner
+def _next_market(weights, plan, env):
+    """Draw the market of the next episode, or take the next in turn."""
+    if plan[CHOICE] == CHOOSE_NEXT:
+        return env[EPISODE] % len(weights)
+    wanted = draw(env[SEED], env[EPISODE], 1) % weights[len(weights) - 1]
+    market = 0
+    while weights[market] <= wanted:
+        market += 1
+    return market
+
+
+@inner
+def _first_row(table, plan, env, market):
+    """Draw the row at which the next episode begins in a market."""
+    first = table[market, FIRST_START]
+    if plan[STARTS] == START_FIRST:
+        return first
+    return first + draw(env[SEED], env[EPISODE], 2) % (table[market, LAST_START] - first + 1)
+
+
+@inner
+def _nearest(checkpoints, first, count, row):
+    """Return the number of the last checkpoint at or before a row."""
+    low = first
+    high = first + count
+    while high - low > 1:
+        middle = (low + high) // 2
+        if checkpoints[middle, CURSOR] <= row:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@entry
+def begin(run, pool, words, row):
+    """Begin an episode in the one market of a pool: put a state where it starts, with nothing done
+    yet. row: where, or -1 for what the plan says."""
+    plan = words[:PLAN_WORDS]
+    env = words[PLAN_WORDS:]
+    if row < 0:
+        row = _first_row(pool.table, plan, env, 0)
+    _begin(run, pool, plan, env, (0, row))
+
+
+@entry
+def next_market(weights, words):
+    """Return the market of the next episode. weights: int64, added up over the markets so far."""
+    return _next_market(weights, words[:PLAN_WORDS], words[PLAN_WORDS:])
+
+
+@inner
+def _begin(run, pool, plan, env, choice):
+    market, row = choice
+    entry_of = pool.table[market]
+    state = run.state
+    tape = pool.tape[entry_of[TAPE_BEGIN] : entry_of[TAPE_END]]
+    late = len(pool.seen) > 0
+    near = _nearest(pool.checkpoints, entry_of[CHECKPOINT], entry_of[CHECKPOINTS], row)
+    copy_values(state, pool.checkpoints[near])
+    state[JOURNAL_BASE] = 0
+    run.rows[0] = pool.opening[0]
+    run.places[0] = 0
+    run.rows[0]["ts"] = tape[0]["ts"]
+    if late:
+        copy_values(run.seen, pool.seen[near])
+        run.seen[JOURNAL_BASE] = 0
+    cash = env[FIXED_CASH]
+    if cash >= 0:
+        run.rows[0]["cash"] = cash
+        _endow(state, cash)
+        if late:
+            _endow(run.seen, cash)
+    play_tape(run, tape, NO_TIME, row, 0, None)
+    if late:
+        delivered = pool.delivered[entry_of[TAPE_BEGIN] : entry_of[TAPE_END]]
+        follow_to(run, tape, delivered, state[NOW], None)
+    for word in range(STEP, ENV_WORDS):
+        if word != FIXED_CASH:
+            env[word] = 0
+    env[MARKET] = market
+    env[EPISODE] += 1
+    env[STARTED_AT] = state[NOW]
+    env[LAST_ORDER] = NO_TIME
+    env[CLOSES] = entry_of[CLOSES_AT]
+    _read(run, env, plan[KEEPS_JOURNAL] == 0)
+    _stand(run, env)
+    env[OPENED_WITH] = env[VALUE]
+
+
+@inner
+def _endow(state, cash):
+    """Let the account have begun with other cash; nothing else has been done with it yet."""
+    state[CASH] = cash
+    state[START_CASH] = cash
+    state[PEAK] = cash
+
+
+# Many environments.
+
+
+class Envs(NamedTuple):
+    """Environments side by side. states: int64 (n, words). seen: the same, or (0, words) where
+    nothing delays sight. rows, places: journal buffers (n or 1, rows): one for all where none is
+    kept. words: int64 (n, ENV_WORDS). observations: float32 (n, features). masks: int8 (n,
+    actions). last_words, last_observations, last_masks: of episodes that ended within the step.
+    weights: int64, of the markets, added up. trial: int64, as long as a state. scratch: float64."""
+
+    states: np.ndarray
+    seen: np.ndarray
+    rows: np.ndarray
+    places: np.ndarray
+    words: np.ndarray
+    observations: np.ndarray
+    masks: np.ndarray
+    last_words: np.ndarray
+    last_observations: np.ndarray
+    last_masks: np.ndarray
+    weights: np.ndarray
+    trial: np.ndarray
+    scratch: np.ndarray
+
+
+@inner
+def _run_of(envs, pool, k):
+    state = envs.states[k]
+    buffer = k if len(envs.rows) > 1 else 0
+    seen = envs.seen[k] if len(envs.seen) > 0 else state
+    return Run(state, envs.rows[buffer], envs.places[buffer], seen, pool.tables)
+
+
+@entry
+def reset_many(envs, pool, plan):
+    """Begin an episode in every environment whose OVER is 1."""
+    for k in range(len(envs.words)):
+        if envs.words[k][OVER] == 1:
+            _reset_one(envs, pool, plan, k)
+
+
+@inner
+def _reset_one(envs, pool, plan, k):
+    env = envs.words[k]
+    run = _run_of(envs, pool, k)
+    market = _next_market(envs.weights, plan, env)
+    _begin(run, pool, plan, env, (market, _first_row(pool.table, plan, env, market)))
+    _show_one(envs, pool, plan, k, run)
+
+
+@inner
+def _show_one(envs, pool, plan, k, run):
+    env = envs.words[k]
+    market = pool.table[env[MARKET]]
+    columns = pool.columns[market[TAPE_BEGIN] : market[TAPE_END]]
+    outs = (envs.observations[k], envs.masks[k], envs.trial, envs.scratch)
+    _show(run, columns, pool.recipe, plan, env, outs)
+
+
+@entry
+def step_many(envs, pool, plan, actions, first):
+    """Take a step in every environment from number `first` on.
+
+    actions: int64 (n, words of an action). Returns how many are done; the next one lacks room in
+    its journal buffer, or could not send its commands (layout.ERROR in its state). An episode that
+    has ended begins anew as plan[AUTORESET] says: with the next step, whose action is ignored
+    (RESET_NEXT_STEP), or within the step (RESET_SAME_STEP), or not (RESET_DISABLED).
+    """
+    for k in range(first, len(envs.words)):
+        env = envs.words[k]
+        if env[OVER] == 1:
+            if plan[AUTORESET] == RESET_NEXT_STEP:
+                _reset_one(envs, pool, plan, k)
+            continue
+        run = _run_of(envs, pool, k)
+        market = pool.table[env[MARKET]]
+        tape = pool.tape[market[TAPE_BEGIN] : market[TAPE_END]]
+        delivered = pool.delivered
+        if len(envs.seen) > 0:
+            delivered = delivered[market[TAPE_BEGIN] : market[TAPE_END]]
+        if _advance(run, tape, delivered, plan, env, actions[k]) != DONE:
+            return k
+        _account(run, plan, env)
+        _end(run, len(tape), plan, env)
+        _show_one(envs, pool, plan, k, run)
+        if env[OVER] == 1 and plan[AUTORESET] == RESET_SAME_STEP:
+            copy_values(envs.last_observations[k], envs.observations[k])
+            copy_values(envs.last_masks[k], envs.masks[k])
+            copy_values(envs.last_words[k], env)
+            _reset_one(envs, pool, plan, k)
+    return len(envs.words)
