@@ -2,8 +2,9 @@
 
 The engine knows no file, socket, clock, thread, random source or float money, and imports go one
 way in it. An adapter imports the engine, and no other adapter but `sessions` and `recordings`,
-which all may use (`sessions` itself does not); `cli` alone, where everything meets, also imports
-`journals`, and reaches the rest by entry points.
+which all may use (`sessions` itself does not). What stores sessions in a database is built on the
+protocol of catalogues: USES says which adapter imports which others. `cli`, where everything meets,
+also imports `journals` and `catalogue`, and reaches the rest by entry points.
 """
 
 from __future__ import annotations
@@ -47,6 +48,14 @@ MORE_IMPORTS = {
     "tables": {"pandas", "polars", "pyarrow"},
 }
 """What some modules may import besides: the compiler, and where its cache lies; other tables."""
+
+USES = {
+    "cli": {"journals", "catalogue"},
+    "postgres": {"catalogue"},
+    "seed_postgres": {"postgres", "catalogue"},
+}
+"""What some adapters import besides: `postgres` is a catalogue, and the importer of an earlier
+system's database reaches it as `postgres` does."""
 
 AMBIENT = {"now", "today", "utcnow", "random", "default_rng", "memmap", "fromfile", "tofile",
            "load", "save", "savez", "loadtxt", "genfromtxt"}
@@ -143,7 +152,7 @@ def adapter_faults(module: str, source: str) -> list[str]:
     own = module.split(".")[0]
     package = ".".join(["foldbook.adapters", *module.split(".")[:-1]])
     shared = {"sessions", "recordings"} if own != "sessions" else set()
-    allowed = {own} | shared | ({"journals"} if own == "cli" else set())
+    allowed = {own} | shared | USES.get(own, set())
     faults = []
     for line, name in imports(ast.parse(source), package):
         parts = name.split(".")
@@ -245,6 +254,8 @@ def test_planted_faults_of_the_engine_are_found(module, source, fault):
         ("recordings.imports", "from .. import kalshi_ws", "the adapter kalshi_ws"),
         ("sessions.folder", "from ..recordings import Report", "the adapter recordings"),
         ("cli", "from . import kalshi_ws", "the adapter kalshi_ws"),
+        ("cli.listings", "from ..postgres import PostgresCatalogue", "the adapter postgres"),
+        ("catalogue.opening", "from ..postgres import PostgresCatalogue", "the adapter postgres"),
         ("cli", "from .synthetic import session", "the adapter synthetic"),
         ("synthetic", "from foldbook.benchmarks import harness", "imports foldbook.benchmarks"),
     ],
@@ -261,6 +272,7 @@ def test_what_is_allowed_is_not_found():
     assert engine_faults("metrics", "def sharpe(rows) -> float: ...") == []
     assert engine_faults("__init__", "from .backtest import Backtest") == []
     assert engine_faults("bus", "if TYPE_CHECKING:\n    from .result import Result") == []
-    assert adapter_faults("cli", "from . import journals, sessions") == []
+    assert adapter_faults("cli", "from . import catalogue, journals, sessions") == []
+    assert adapter_faults("postgres.blocks", "from ..catalogue import Entry") == []
     assert adapter_faults("kalshi_ws.decode", "from . import rules\nfrom .. import sessions") == []
     assert adapter_faults("kalshi_ws.decode", "from ..recordings import Report") == []

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from . import logs
 from .imports import Importers
 
 DEMO_STRATEGY = "foldbook.examples.market_maker:MarketMaker"
@@ -24,8 +25,12 @@ Command = Callable[..., Any]
 def foldbook() -> None:
     """Backtest strategies on binary prediction markets, event by event and to the last cent.
 
-    SESSION is the folder of a session, or a generated one: synthetic:SEED.
+    SESSION is the folder of a session, a generated one: synthetic:SEED, or one of your catalogue:
+    catalogue:NAME.
     """
+
+
+foldbook.add_command(logs.log)
 
 
 def command(example: str) -> Callable[[Command], click.Command]:
@@ -207,3 +212,6 @@ def bench(names: tuple[str, ...], toy: bool, as_json: bool) -> None:
     except KeyError as error:
         raise click.UsageError(error.args[0]) from None
     show.answer(*reports.measured(figures, as_json))
+
+
+from . import catalogues, doctoring, shaping  # noqa: E402, F401  commands that register themselves

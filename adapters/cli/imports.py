@@ -23,6 +23,7 @@ HANDED_OVER = "progress"
 
 _EXAMPLES = {
     "kalshi-ws": "recordings/ --to sessions/ --metadata metadata/",
+    "seed-postgres": "postgresql://db.example/recorder --to sessions/ --session 7",
 }
 
 

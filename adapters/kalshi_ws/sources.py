@@ -18,7 +18,7 @@ from foldbook.engine.errors import TapeError
 
 from ..recordings.files import GZIP, blocks
 from ..recordings.reports import Problems
-from .frames import Dialect, dialect_of
+from .frames import UNREADABLE, Dialect, dialect_of
 
 SNIFFED_LINES = 20
 """Lines looked at to tell who recorded a file: the first may be damaged."""
@@ -84,7 +84,7 @@ def sniff(path: Path) -> Dialect:
             break
         try:
             dialect = dialect_of(msgspec.json.decode(line))
-        except msgspec.DecodeError:
+        except UNREADABLE:
             continue
         if dialect is not None:
             return dialect
@@ -166,7 +166,7 @@ def _is_document(path: Path) -> bool:
     first = head.lstrip().split(b"\n", 1)[0]
     try:
         return dialect_of(msgspec.json.decode(first)) is None
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return True
 
 
@@ -179,7 +179,7 @@ def _document(path: Path) -> Iterator[bytes]:
                 for record in msgspec.json.decode(document[key], type=list[msgspec.Raw]):
                     yield bytes(record)
                 return
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise TapeError(f"{path}: not a JSON document with frames or messages: {error}") from None
     raise TapeError(f"{path}: has neither frames nor messages")
 

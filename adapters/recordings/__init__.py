@@ -4,7 +4,7 @@ Open to all adapters, as `sessions` is, and knowing none of them and no format. 
 docs/importing.md for how to write an importer.
 """
 
-from .files import Meter, Progress, blocks, find_files, read_lines
+from .files import UNREADABLE, Meter, Progress, blocks, find_files, read_lines
 from .imports import Import, ImportedMarket
 from .messages import MESSAGE_DTYPE, TIME_MAX, MessageFlag, MessageKind
 from .numbers import BAD, FLOORED, NOISE, Scale
@@ -21,6 +21,7 @@ __all__ = [
     "NOISE",
     "TIME_MAX",
     "UNKNOWN",
+    "UNREADABLE",
     "DryRun",
     "Grid",
     "Group",

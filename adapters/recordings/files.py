@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+import msgspec
 from isal import isal_zlib
 
 from foldbook.engine.errors import TapeError
@@ -17,6 +18,9 @@ CHUNK_BYTES = 1 << 21
 READ_BYTES = 1 << 17
 """Of a gzip file read at a time; about a chunk of text."""
 GZIP = b"\x1f\x8b"
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for text that is not what it should be, or is no text."""
 
 Progress = Callable[[int, int], None]
 """Told (bytes read, bytes in all) now and then."""

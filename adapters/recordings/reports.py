@@ -81,9 +81,9 @@ class Rejections(Problems):
         self.reasons: dict[str, Counter[str]] = {}
         self.examples: dict[str, list[str]] = {}
 
-    def refuse(self, path: Path, row: int, market: str, why: str, text: str) -> None:
-        """Count a refused row, or raise TapeError that names file, row, field, value and what was
-        expected."""
+    def refuse(self, path: Path | str, row: int, market: str, why: str, text: str) -> None:
+        """Count a refused row, or raise TapeError that names file (or table), row, field, value and
+        what was expected."""
         self._count(market, why, f"{path} row {row}: {text}")
 
     def damaged(self, path: Path, why: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -94,11 +93,10 @@ class Store:
         self._work = work
         self._group = group
         self._dry_run = dry_run
+        self._background = sessions.Background()
         self._origins: dict[str, str] = {}
         self._reports: list[Report] = []
         self._waiting: list[tuple[int, RecordedMarket, Path]] = []
-        self._stack = ExitStack()
-        self._background = self._stack.enter_context(sessions.Background())
 
     def __enter__(self) -> Store:
         return self
@@ -107,7 +105,7 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stack.__exit__(kind, error, trace)
+        self._background.__exit__(kind, error, trace)
 
     def add(self, recorded: RecordedMarket) -> None:
         """Store a market, or keep it until all are there. Raises TapeError for one that is no
@@ -139,10 +137,10 @@ class Store:
         self._reports.append(self._report(target, [recorded]))
 
     def reports(self) -> list[Report]:
-        """Store what waits, and return a report for each session, in order."""
+        """Store what waits, and return a report for each session, in order, once all are there."""
         if self._waiting:
             self._merge()
-        self._stack.close()
+        self._background.finish()
         return self._reports
 
     def _check(self, recorded: RecordedMarket) -> None:
@@ -217,12 +215,12 @@ def session_facts(format: str, members: Sequence[RecordedMarket]) -> dict[str, A
     return facts
 
 
-_NAMES_A_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+NAMES_A_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 def check_ticker(recorded: RecordedMarket) -> None:
     """Check that a ticker can name a folder. Raises TapeError."""
-    if not _NAMES_A_FOLDER.fullmatch(recorded.ticker):
+    if not NAMES_A_FOLDER.fullmatch(recorded.ticker):
         raise TapeError(f"{recorded.recording}: market_ticker {recorded.ticker!r} is no ticker: "
                         "expected letters, digits, '.', '_' and '-', a letter or digit first")
 

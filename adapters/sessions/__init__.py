@@ -1,4 +1,4 @@
-"""Sessions at rest: how they are stored and loaded, and what can be said about them.
+"""Sessions at rest: how they are stored, loaded, cut and joined, and what can be said of them.
 
 docs/session-format.md describes the files.
 """
@@ -6,7 +6,9 @@ docs/session-format.md describes the files.
 from .about import FORMAT_VERSION
 from .background import Background
 from .books import book_at
-from .facts import describe
+from .doctor import Diagnosis, diagnose, examine, find_sessions
+from .facts import describe, facts_of
+from .findings import Finding, Problem, Severity
 from .folder import (
     ABOUT_FILE,
     PORTABLE_FILE,
@@ -19,6 +21,10 @@ from .folder import (
     write,
 )
 from .hot import digest_of
+from .merging import merge, merge_tapes
+from .samples import sample
+from .slices import slice_of
+from .splits import split
 
 __all__ = [
     "ABOUT_FILE",
@@ -26,12 +32,25 @@ __all__ = [
     "PORTABLE_FILE",
     "TAPE_FILE",
     "Background",
+    "Diagnosis",
+    "Finding",
+    "Problem",
+    "Severity",
     "book_at",
     "describe",
+    "diagnose",
     "digest_of",
+    "examine",
+    "facts_of",
+    "find_sessions",
     "load",
+    "merge",
+    "merge_tapes",
     "move",
+    "sample",
     "save",
+    "slice_of",
+    "split",
     "verify_digest",
     "verify_portable",
     "write",

@@ -40,6 +40,13 @@ class Background:
         self._wait()
         self._pending = self._pool.submit(write, path, name, markets, blocks, facts=facts)
 
+    def finish(self) -> None:
+        """Wait until all is on disk. Raises what went wrong with the last session."""
+        try:
+            self._wait()
+        finally:
+            self._pool.shutdown()
+
     def _wait(self) -> None:
         pending, self._pending = self._pending, None
         if pending is not None:
@@ -54,8 +61,7 @@ class Background:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        try:
-            if error is None:
-                self._wait()
-        finally:
+        if error is None:
+            self.finish()
+        else:
             self._pool.shutdown()
