@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from test_kalshi_ws import BOOK, delta, line, numbered, snapshot, stamp, trade, 
 from foldbook.adapters import cli, sessions
 from foldbook.adapters.cli.imports import command_of
 from foldbook.adapters.kalshi_ws import import_recording
+from foldbook.adapters.kalshi_ws.workers import _context
 from foldbook.engine.errors import TapeError
 from foldbook.engine.schema import TapeKind
 
@@ -196,6 +198,22 @@ def test_workers_make_the_same_sessions(tmp_path, group):
     dry = import_recording([source], tmp_path / "dry", group=group, workers=2, dry_run=True)
     assert not (tmp_path / "dry").exists()
     assert [report.events for report in dry] == [report.events for report in one]
+
+
+def test_workers_beside_threads_are_not_forked(tmp_path):
+    """A thread could hold a lock just then: processes are begun anew, and make the same."""
+    source = recordings(tmp_path / "in")
+    import_recording([source], tmp_path / "one")
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    try:
+        assert _context().get_start_method() == "forkserver"
+        import_recording([source], tmp_path / "two", workers=2)
+    finally:
+        stop.set()
+        thread.join()
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "two")
 
 
 def test_workers_fail_as_one_would(tmp_path):
