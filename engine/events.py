@@ -151,6 +151,7 @@ class JournalEvent(msgspec.Struct, frozen=True, tag_field="kind", tag=_tag):
 
     ts: int
     market: str | None
+    account: int
     row: int
     cause_kind: CauseKind
     cause_market: str | None

@@ -23,7 +23,6 @@ from foldbook.engine.session import Tape, check_tape
 from foldbook.engine.specs import Market
 
 from .. import sessions
-from .merging import merge_tapes
 from .reports import Report
 
 RAW_COUNTS = ("snapshots", "deltas", "trades")
@@ -160,7 +159,7 @@ class Store:
         tapes = [np.load(path, mmap_mode="r") for _, _, path in self._waiting]
         series = {market.ticker.partition("-")[0] for market in markets}
         name = series.pop() if len(series) == 1 else "group"
-        self._write(self._to / name, name, markets, merge_tapes(tapes), members)
+        self._write(self._to / name, name, markets, sessions.merge_tapes(tapes), members)
         self._reports.append(self._report(self._to / name, members))
         self._waiting = []
 

@@ -14,6 +14,7 @@ from ..units import PRICE_ONE
 from .layout import (
     ACCOUNT_END,
     BEST_BUY,
+    DESK_WORDS,
     DIRTY,
     DUE,
     DUE_ARRIVAL,
@@ -275,4 +276,4 @@ def base_of(state, market):
 @inner
 def table_of(state):
     """Return the offset of the table of market bases."""
-    return ACCOUNT_END + POSITION_WORDS * state[MARKETS]
+    return ACCOUNT_END + (POSITION_WORDS + DESK_WORDS) * state[MARKETS]

@@ -19,6 +19,7 @@ from ..units import PPM, SECOND
 from .book import base_of, visible_best
 from .codecs import CODEC_WORDS, act, copy_values, mask_actions
 from .delays import draw
+from .desks import desk_at
 from .layout import (
     BEST_BUY,
     CASH,
@@ -197,14 +198,14 @@ def _advance(run, tape, delivered, plan, env, action):
     state = run.state
     if env[STAGE] == ACTING:
         _set_cause(run, tape, plan)
-        requests = state[base_of(state, 0) + REQUESTS]
+        requests = state[desk_at(state, 0) + REQUESTS]
         act(run, 0, plan, action)
         state[CAUSE_KIND] = 0
         state[CAUSE_MARKET] = 0
         state[CAUSE_ROW] = 0
         if state[ERROR] != ERROR_NONE:
             return FAILED
-        if state[base_of(state, 0) + REQUESTS] != requests:
+        if state[desk_at(state, 0) + REQUESTS] != requests:
             _note_order(run, env, requests)
         env[STOP] = _moment(run, plan, env)
         env[STAGE] = ADVANCING
