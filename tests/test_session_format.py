@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tapes import Recorder
 
 from foldbook.adapters import sessions
-from foldbook.adapters.sessions import about, chunks, columns, packing, portable, writing
+from foldbook.adapters.sessions import about, columns, packing, portable, writing
 from foldbook.engine.errors import TapeError
 from foldbook.engine.schema import TAPE_DTYPE, TapeKind
 from foldbook.engine.session import Session, Tape
@@ -363,8 +363,3 @@ def test_no_damage_goes_unnoticed(tmp_path_factory, data):
         found = np.zeros(len(rows), TAPE_DTYPE)
         portable.read_rows(path, portable.read_about(path), found)
         assert found.tobytes() == rows.tobytes()
-
-
-def test_the_writer_keeps_its_level():
-    """The size of the gold recordings was measured at this level of compression."""
-    assert chunks.COMPRESSION_LEVEL == 6
