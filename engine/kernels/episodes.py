@@ -91,7 +91,6 @@ RESET_NEXT_STEP, RESET_SAME_STEP, RESET_DISABLED = range(3)
     OPENED_WITH,  # value at the start of the episode
     LAST_ORDER,  # ns; NO_TIME before the first
     TAKES,  # 1 once a fill of the episode has taken displayed depth
-    CLOSES,  # ns; when the market is due to close; NO_TIME unknown
     FILLS,  # of the last step
     FILLS_ALL,  # of the episode
     REWARD_UNITS,  # change of value in the last step
@@ -108,7 +107,7 @@ RESET_NEXT_STEP, RESET_SAME_STEP, RESET_DISABLED = range(3)
     HELD,  # 0.01 contract held at the end of the last step, and when that was
     HELD_AT,
     ENV_WORDS,
-) = range(30)
+) = range(29)
 LANES = 4
 
 ACTING, ADVANCING = range(2)
@@ -121,9 +120,8 @@ ACTING, ADVANCING = range(2)
     CHECKPOINTS,
     FIRST_START,  # rows at which an episode may begin, within the market
     LAST_START,
-    CLOSES_AT,
     COURSE_WORDS,
-) = range(8)
+) = range(7)
 
 DONE, MORE, FAILED = range(3)
 """What a step comes to: it is done, the journal buffer is full, or a command could not be sent."""
@@ -186,7 +184,7 @@ def show(run, columns, recipe, words, outs):
 @inner
 def _show(run, columns, recipe, plan, env, outs):
     observation, mask, trial, scratch = outs
-    times = (env[LAST_ORDER], env[STARTED_AT], env[CLOSES], env[TAKES])
+    times = (env[LAST_ORDER], env[STARTED_AT], env[TAKES])
     observe(run, columns, recipe, times, scratch, observation)
     if plan[HAS_MASK] == 1:
         mask_actions(run, 0, plan, trial, mask)
@@ -522,7 +520,6 @@ def _begin(run, pool, plan, env, choice):
     env[EPISODE] += 1
     env[STARTED_AT] = state[NOW]
     env[LAST_ORDER] = NO_TIME
-    env[CLOSES] = entry_of[CLOSES_AT]
     _read(run, env, plan[KEEPS_JOURNAL] == 0)
     _stand(run, env)
     env[OPENED_WITH] = env[VALUE]
