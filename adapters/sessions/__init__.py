@@ -22,6 +22,7 @@ from .folder import (
 from .hot import digest_of
 from .merging import merge, merge_tapes
 from .samples import sample
+from .scrambling import other_tail
 from .slices import slice_of
 from .splits import split
 
@@ -45,6 +46,7 @@ __all__ = [
     "load",
     "merge",
     "merge_tapes",
+    "other_tail",
     "sample",
     "save",
     "slice_of",
