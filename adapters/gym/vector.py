@@ -19,7 +19,7 @@ from gymnasium.vector.utils import batch_space
 from foldbook.engine.episodes import env_words, pool_of
 from foldbook.engine.kernels import episodes as kernel
 from foldbook.engine.kernels import features as shared
-from foldbook.engine.kernels.layout import CASH, ERROR, JOURNAL_BASE, JOURNAL_COUNT, POSITION
+from foldbook.engine.kernels.layout import CASH, ERROR, FEES, JOURNAL_BASE, JOURNAL_COUNT, POSITION
 from foldbook.engine.kernels.positions import position_at
 from foldbook.engine.schema import JOURNAL_DTYPE
 
@@ -40,8 +40,8 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
     """See `env.MarketEnv`; the options are those of `setting.Setting`.
 
     autoreset_mode: "NextStep", "SameStep" or "Disabled". threads: 1 or 2. Infos are arrays, int64:
-    market (its number in `markets`), step, portfolio_value, cash, position, fills, journal,
-    reward_units and the action_mask (int8). `seed` counts up from environment to environment.
+    market (its number in `markets`), step, portfolio_value, cash, fees, position, fills,
+    journal, reward_units and the action_mask (int8). `seed` counts up from one to the next.
     Observations, rewards and masks are written anew by each step: copy what is to be kept, or ask
     for `copy=True`.
     """
@@ -263,6 +263,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
             "step": words[:, kernel.STEP].copy(),
             "portfolio_value": words[:, kernel.VALUE].copy(),
             "cash": sight[:, CASH].copy(),
+            "fees": sight[:, FEES].copy(),
             "position": sight[:, _POSITION].copy(),
             "fills": words[:, kernel.FILLS].copy(),
             "journal": sight[:, JOURNAL_COUNT].copy(),
