@@ -16,6 +16,7 @@ import numpy as np
 from .compiled import INT, compiled, prepare, types
 from .kernels import features as shared
 from .kernels import observe as own
+from .kernels.episodes import run_of
 from .kernels.loop import RUN
 
 
@@ -232,6 +233,21 @@ def filler(features: Sequence[Feature]) -> Any:
         if each.function is not None:
             fill = _chain(each.function, place, fill or _nothing)
     return fill
+
+
+def filler_of_many(features: Sequence[Feature]) -> Any:
+    """Return a compiled function(envs, pool) that writes the users' features of many environments
+    (`kernels.episodes.Envs` and `Pool`); None without any."""
+    fill = filler(features)
+    if fill is None:
+        return None
+
+    @compiled
+    def fill_many(envs, pool):  # type: ignore[no-untyped-def]
+        for k in range(len(envs.words)):
+            fill(run_of(envs, pool, k), envs.observations[k])
+
+    return fill_many
 
 
 @compiled

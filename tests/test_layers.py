@@ -29,7 +29,8 @@ LAYERS = (
     {"player", "accounts", "codecs", "observations"},
     {"episodes"},
     {"config"},
-    {"backtest", "result", "metrics", "explain", "accounting", "trust", "evidence", "band"},
+    {"backtest", "result", "metrics", "explain", "accounting", "trust", "evidence", "band",
+     "ledger"},
     {"__init__"},
 )
 """Modules of the engine; each imports its own layer and those above it in this list."""

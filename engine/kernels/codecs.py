@@ -45,8 +45,8 @@ HOLD, BUY_YES, SELL_YES, BUY_NO, SELL_NO = range(5)
 """What an agent can want."""
 AGGRESSIVE, PASSIVE, MIDDLE = range(3)
 """Price policies: at the far touch, at the near touch, between them."""
-LIMIT, NOW, QUOTE = range(3)
-"""Kinds of codecs: one resting order, none, one on each side."""
+LIMIT, NOW, QUOTE, GIVEN = range(4)
+"""Kinds of codecs: one resting order, none, one on each side; commands that come from outside."""
 
 # Words of a codec.
 CODEC, POLICY, SIZES, OFFSETS, FIRST_SIZE = range(5)
@@ -222,6 +222,8 @@ def copy_values(target, source):
 @inner
 def act(run, market, codec, action):
     """Send the commands that an action stands for. action: int64 words, one or four (QUOTE)."""
+    if codec[CODEC] == GIVEN:
+        return
     if codec[CODEC] == QUOTE:
         _act_quote(run, market, codec, action)
         return
