@@ -141,7 +141,8 @@ class Plan:
             kernel.EVERY: self.cadence.every,
             kernel.STEPS_MAX: self.steps_max,
             kernel.LASTS: self.lasts,
-            kernel.ROOM: slack,
+            # One event, and what is tried behind it for the mask.
+            kernel.ROOM: 2 * slack,
             kernel.KEEPS_JOURNAL: int(self.keeps_journal),
             kernel.HAS_MASK: int(self.codec.has_mask and isinstance(self.codec, Codec)),
             kernel.CHOICE: _CHOICES[self.choice],
@@ -254,8 +255,9 @@ class Course:
         return row
 
     def begin_after(self, ts: int) -> None:
-        """Let episodes begin after a time, ns. Raises TapeError if nothing is quoted then."""
-        row = int(np.searchsorted(self.tape["ts"], ts, side="right"))
+        """Let episodes begin with the first event after a time, ns. Raises TapeError if nothing is
+        quoted then."""
+        row = int(np.searchsorted(self.tape["ts"], ts, side="right")) + 1
         if row > self.last_start:
             raise TapeError(f"market {self.ticker}: nothing is quoted after {ts} ns")
         self.first_start = max(self.first_start, row)

@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from foldbook.engine import CapacityError
 from foldbook.engine.codecs import Codec
 from foldbook.engine.episodes import env_words, pool_of
 from foldbook.engine.kernels import episodes as kernel
@@ -103,8 +104,10 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         self._plan = self.setting.plan.words(courses[0].slack)
         self._plan[kernel.AUTORESET] = _MODES[self.mode]
         self._fill = filler_of_many(self.setting.features)
-        if self._fill is not None and self.mode is AutoresetMode.SAME_STEP:
-            # Their last state is looked at before the next episode begins: see `_step_block`.
+        looks = self._fill is not None or self.setting.plan.keeps_journal
+        self._renews = looks and self.mode is AutoresetMode.SAME_STEP
+        if self._renews:
+            # The last state is looked at before the next episode begins: see `_step_block`.
             self._plan[kernel.AUTORESET] = kernel.RESET_DISABLED
         self._lay_out(courses[0], threads)
         self._begun = False
@@ -118,7 +121,8 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         size = len(self.setting.features)
         actions = self.codec.dims[0] if self._has_mask else 0
         self._keeps = self.setting.plan.keeps_journal
-        self._kept: list[list[np.ndarray]] = [[] for _ in range(count if self._keeps else 0)]
+        self._kept: list[list[np.ndarray]] = [[] for _ in range(count)]
+        self._last_kept: list[list[np.ndarray]] = [[] for _ in range(count)]
         weights = np.arange(1, len(self.courses) + 1)
         whole = kernel.Envs(
             np.zeros((count, words), np.int64),
@@ -180,12 +184,13 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         super().reset(seed=seed if isinstance(seed, int) else None)
         if isinstance(seed, (int, np.integer)):
             seed = [int(seed) + k for k in range(self.num_envs)]
-        if seed is None and not self._begun:
+        if seed is not None and len(seed) != self.num_envs:
+            raise ValueError(f"seed: {len(seed)} given; expected {self.num_envs}")
+        if not self._begun:
             first = seed_of(self.np_random, None)
-            seed = [first + k for k in range(self.num_envs)]
+            given_seeds = seed or [None] * self.num_envs
+            seed = [first + k if each is None else each for k, each in enumerate(given_seeds)]
         if seed is not None:
-            if len(seed) != self.num_envs:
-                raise ValueError(f"seed: {len(seed)} given; expected {self.num_envs}")
             for k, each in enumerate(seed):
                 if each is not None and mask[k]:
                     words[k, kernel.SEED] = each % (1 << 31)
@@ -196,9 +201,9 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         kernel.reset_many(self._envs, self._pool, self._plan)
         words[~mask, kernel.OVER] = others[~mask]
         self._begun = True
-        for k in np.flatnonzero(mask).tolist() if self._keeps else ():
+        for k in np.flatnonzero(mask).tolist():
             self._kept[k] = []
-            self._drain(k)
+            self._last_kept[k] = []
         if self._fill is not None:
             self._fill(self._envs, self._pool)
         self._squares[mask] = 0
@@ -235,9 +240,6 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
             self._step_block(*self._blocks[0])
         else:
             list(self._workers.map(lambda block: self._step_block(*block), self._blocks))
-        if self._keeps:
-            for k in range(self.num_envs):
-                self._drain(k)
         begun = words[:, kernel.STEP] == 0
         told, infos = words, self._infos(words, self._envs.masks)
         if self.mode is AutoresetMode.SAME_STEP and begun.any():
@@ -280,6 +282,8 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         self._actions[:] = self.codec.validate_many(given.reshape(self._actions.shape))
 
     def _step_block(self, where: slice, envs: kernel.Envs) -> None:
+        if self._keeps and self.mode is AutoresetMode.NEXT_STEP:
+            self._turn(where)
         done = 0
         while True:
             done = kernel.step_many(envs, self._pool, self._plan, self._actions[where], done)
@@ -291,18 +295,48 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
                 envs.states[done, ERROR] = 0
                 raise bus.command_error()
             self._drain(where.start + done)
+        if self._keeps:
+            states = envs.states
+            used = states[:, JOURNAL_COUNT] - states[:, JOURNAL_BASE]
+            for k in np.flatnonzero(2 * used > envs.rows.shape[1]).tolist():
+                self._drain(where.start + k)
         if self._fill is not None:
             self._fill(envs, self._pool)
-            if self.mode is AutoresetMode.SAME_STEP:
-                kernel.renew_many(envs, self._pool, self._plan)
+        if self._renews:
+            if self._keeps:
+                self._turn(where)
+            kernel.renew_many(envs, self._pool, self._plan)
+            if self._fill is not None:
                 self._fill(envs, self._pool)
 
+    def _turn(self, where: slice) -> None:
+        """Put the journals of episodes that are over aside: others are about to begin."""
+        over = np.flatnonzero(self._envs.words[where, kernel.OVER]) + where.start
+        for k in over.tolist():
+            self._last_kept[k] = [self._journal(k)]
+            self._kept[k] = []
+
     def _drain(self, k: int) -> None:
-        """Keep the journal rows of an environment, and give their room back."""
+        """Keep the journal rows of an environment, and give their room back; those that its agent
+        does not know of yet stay. Raises CapacityError if there are no others."""
+        state, rows = self._envs.states[k], self._envs.rows[k]
+        base, count = int(state[JOURNAL_BASE]), int(state[JOURNAL_COUNT])
+        known = count
+        if len(self._envs.seen):
+            known = min(count, int(self._envs.seen[k, JOURNAL_COUNT]))
+        if known == base:
+            raise CapacityError(
+                f"environment {k}: its journal buffer is full of rows that its agent does not "
+                "know of yet; shorten the latency of responses or of the feed"
+            )
+        self._kept[k].append(rows[: known - base].copy())
+        rows[: count - known] = rows[known - base : count - base].copy()
+        state[JOURNAL_BASE] = known
+
+    def _journal(self, k: int) -> np.ndarray:
         state = self._envs.states[k]
         used = int(state[JOURNAL_COUNT] - state[JOURNAL_BASE])
-        self._kept[k].append(self._envs.rows[k, :used].copy())
-        state[JOURNAL_BASE] = state[JOURNAL_COUNT]
+        return np.concatenate([*self._kept[k], self._envs.rows[k, :used]])
 
     def _out(self) -> np.ndarray:
         shown = self._envs.observations if self.setting.stack == 1 else self._frames
@@ -340,17 +374,19 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         return {name: np.array([one[name] for one in each]) for name in each[0]}
 
     def journal_digests(self) -> np.ndarray:
-        """Return a digest of each environment's journal since its reset: int64, shape
+        """Return a digest of the journal of each environment's episode: int64, shape
         (environments, kernels.episodes.LANES)."""
         first = kernel.DIGEST
         return self._envs.words[:, first : first + kernel.LANES].copy()
 
-    def journal(self, k: int) -> np.ndarray:
-        """Return the journal rows of an environment since its reset. Raises TypeError unless made
-        with keeps_journal=True."""
+    def journal(self, k: int, ended: bool = False) -> np.ndarray:
+        """Return the journal rows of an environment's episode, or of the one before it that
+        autoreset has ended. Raises TypeError unless made with keeps_journal=True."""
         if not self._keeps:
             raise TypeError("journals are not kept: make the environments with keeps_journal=True")
-        return np.concatenate(self._kept[k])
+        if ended:
+            return np.concatenate([np.zeros(0, JOURNAL_DTYPE), *self._last_kept[k]])
+        return self._journal(k)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the threads."""
@@ -360,7 +396,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
 
 def _block(envs: kernel.Envs, where: slice) -> kernel.Envs:
     """Return some environments as a block of their own, with scratch of its own."""
-    shared_buffer = len(envs.rows) == 1
+    shared_buffer = len(envs.rows) < len(envs.words)
     return kernel.Envs(
         envs.states[where],
         envs.seen[where] if len(envs.seen) else envs.seen,

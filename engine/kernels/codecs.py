@@ -22,6 +22,8 @@ from .layout import (
     GRID_EDGE,
     GRID_WIDTH,
     HEAD_BUY,
+    JOURNAL_BASE,
+    JOURNAL_COUNT,
     LEFT,
     NEXT,
     NUMBER,
@@ -338,6 +340,9 @@ def mask_actions(run, market, codec, scratch, mask):
         if rests and held[1 - side][4]:
             if freed != 1 - side:
                 copy_values(scratch, seen)
+                # What this writes goes behind the venue's rows: the agent may know fewer of them.
+                scratch[JOURNAL_BASE] = run.state[JOURNAL_BASE]
+                scratch[JOURNAL_COUNT] = run.state[JOURNAL_COUNT]
                 freed = 1 - side
                 _free(Run(scratch, run.rows, run.places, scratch, run.tables), market, freed)
             state = scratch
