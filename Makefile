@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LINKS := $(addprefix build/types/foldbook/, engine adapters examples benchmarks)
 
-.PHONY: demo test lint types suite bounds clean
+.PHONY: demo test lint types suite bounds fuzz clean
 
 demo: .venv/installed
 	@$(BIN)/foldbook demo
@@ -27,6 +27,12 @@ bounds: .venv/installed-test
 
 suite: .venv/installed-test
 	$(BIN)/pytest -q -n 2 --dist worksteal
+
+# Decoders attacked with inputs that coverage guides; FUZZ_SECONDS for each of them.
+FUZZ_SECONDS ?= 60
+fuzz: .venv/installed-test
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[fuzz]'
+	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "foldbook needs Python 3.11")'

@@ -279,7 +279,7 @@ def _about(folder: Path) -> _About:
                 f"{FORMAT_VERSION}"
             )
         return msgspec.json.decode(text, type=_About)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise TapeError(f"{path}: {error}") from None
 
 
@@ -288,8 +288,9 @@ def _rows(path: Path) -> np.ndarray:
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise TapeError(f"{path}: is missing") from None
-    except (ValueError, EOFError, OSError) as error:
-        raise TapeError(f"{path}: is truncated or not a tape: {error}") from None
+    except Exception as error:  # what a damaged header raises, NumPy does not say
+        said = str(error).partition("\n")[0]
+        raise TapeError(f"{path}: is truncated or not a tape: {said}") from None
     if rows.dtype != TAPE_DTYPE or rows.ndim != 1:
         raise TapeError(f"{path}: rows are {rows.dtype} of shape {rows.shape}, not TAPE_DTYPE (n,)")
     return rows

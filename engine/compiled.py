@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import numba
 import numba.core.compiler
 import numpy as np
+from llvmlite.binding import Linkage
 from numba import types
 from numba.core.codegen import JITCodeLibrary
 
@@ -100,13 +101,39 @@ class _LinkedCode(JITCodeLibrary):
         pass
 
 
+class _EntryCode(JITCodeLibrary):
+    """Code that is called from Python, and all that was linked into it: nobody else calls that, so
+    it may be inlined where it is called once, and lose what it is handed and does not use.
+
+    Each gets a name of its own, because the loader takes functions of one name for one function.
+    """
+
+    def _optimize_final_module(self) -> None:
+        functions = [each for each in self._final_module.functions if not each.is_declaration]
+        own = "".join(each.name for each in functions if each.linkage == Linkage.external)
+        prefix = hashlib.sha256(own.encode()).hexdigest()[:16]
+        for number, function in enumerate(functions):
+            if function.linkage == Linkage.linkonce_odr:
+                function.name = f"{prefix}_{number}"
+                function.linkage = Linkage.internal
+        super()._optimize_final_module()
+
+
 class _LinkedCompiler(numba.core.compiler.Compiler):
     """numba's compiler, but for where the code goes."""
 
     def __init__(self, *arguments: Any):
         super().__init__(*arguments)
-        codegen = self.state.targetctx.codegen()
-        self.state.library = _LinkedCode(codegen, "linked")
+        self.state.library = _LinkedCode(self.state.targetctx.codegen(), "linked")
+
+
+class _EntryCompiler(numba.core.compiler.Compiler):
+    """The same for the code of entries."""
+
+    def __init__(self, *arguments: Any):
+        super().__init__(*arguments)
+        self.state.library = _EntryCode(self.state.targetctx.codegen(), "entry")
+        self.state.library.enable_object_caching()
 
 
 _LINKED: dict[str, Any] = {
@@ -114,6 +141,7 @@ _LINKED: dict[str, Any] = {
     "no_cfunc_wrapper": True,
     "pipeline_class": _LinkedCompiler,
 }
+_ENTRY: dict[str, Any] = {"pipeline_class": _EntryCompiler}
 
 
 def compiled(function: Function) -> Function:
@@ -150,7 +178,7 @@ def entry(function: Function) -> Function:
 
     Counting them at each call between kernels cost more than most kernels do.
     """
-    return _jit(function, _nrt=False)
+    return _jit(function, _nrt=False, **_ENTRY)
 
 
 def inner(function: Function) -> Function:
@@ -182,7 +210,7 @@ def compiled_as(signature: Any) -> Callable[[Function], Function]:
         @functools.wraps(function)
         def call(*arguments: Any) -> Any:
             if not kernels:
-                kernels.append(_jit(function, signature, _nrt=False))
+                kernels.append(_jit(function, signature, _nrt=False, **_ENTRY))
             return kernels[0](*arguments)
 
         return call  # type: ignore[return-value]

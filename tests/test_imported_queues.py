@@ -13,7 +13,7 @@ from test_kalshi_ws import BOOK, K, delta, numbered, snapshot, trade, write
 from foldbook.adapters import sessions
 from foldbook.adapters.cli import commands
 from foldbook.adapters.kalshi_ws import import_recording
-from foldbook.adapters.kalshi_ws.reports import Report
+from foldbook.adapters.recordings import Report
 from foldbook.engine.schema import TapeFlag
 
 JOINED, UNJOINED, GUESSED = TapeFlag.JOINED, TapeFlag.UNJOINED, TapeFlag.GUESSED
@@ -53,8 +53,8 @@ def test_each_decrease_has_its_place(tmp_path, group):
     assert places(rows) == [(3000, 0, False), (700, 7000, False), (500, 6500, True)]
     assert (report.identified, report.ambiguous, report.missing) == (1, 0, 1)
     session = sessions.load(report.session)
-    quality = sessions.describe(session)["quality"]
-    assert quality == ["1 of 3 decreases have a guessed place in the queue"]
+    reasons = sessions.describe(session)["quality"]["reasons"]
+    assert "1 of 3 decreases have a guessed place in the queue" in reasons
     facts = session.facts["markets"]["KXA-1"]
     assert facts["queue"] == {"traded": 1, "identified": 1, "ambiguous": 0, "missing": 1}
     assert {"identified": 1, "ambiguous": 0, "missing": 1}.items() <= report.to_json().items()

@@ -13,7 +13,7 @@ import pytest
 
 from foldbook.adapters import sessions
 from foldbook.adapters.kalshi_ws import import_recording
-from foldbook.adapters.kalshi_ws import spool as spooling
+from foldbook.adapters.recordings import spool as spooling
 from foldbook.benchmarks import import_rate
 from foldbook.engine.errors import TapeError
 from foldbook.engine.schema import TAPE_DTYPE, TapeFlag, TapeKind
@@ -635,7 +635,7 @@ def test_every_envelope_gives_the_same_tape(tmp_path):
     assert [row[3:] for row in rows] == [row[3:] for row in expected]
     assert all(row[1] // 1000 == row[2] for row in rows[LEAD:])
     described = sessions.describe(sessions.load(report.session))
-    assert "no receive times: recv is the exchange time" in described["quality"]
+    assert "no receive times: recv is the exchange time" in described["quality"]["reasons"]
 
 
 def test_a_group_is_merged_by_time_with_bursts_whole(tmp_path):

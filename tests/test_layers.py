@@ -1,8 +1,10 @@
 """Who may import what, read from the sources; every rule is shown to catch what it forbids.
 
 The engine knows no file, socket, clock, thread, random source or float money, and imports go one
-way in it. An adapter imports the engine, and no other adapter but `sessions`; `cli` alone, where
-everything meets, also imports `journals`, and reaches the rest by entry points.
+way in it. An adapter imports the engine, and no other adapter but `sessions` and `recordings`,
+which all may use (`sessions` itself does not). What stores sessions in a database is built on the
+protocol of catalogues: USES says which adapter imports which others. `cli`, where everything meets,
+also imports `journals` and `catalogue`, and reaches the rest by entry points.
 """
 
 from __future__ import annotations
@@ -47,6 +49,14 @@ MORE_IMPORTS = {
     "tables": {"pandas", "polars", "pyarrow"},
 }
 """What some modules may import besides: the compiler, and where its cache lies; other tables."""
+
+USES = {
+    "cli": {"journals", "catalogue"},
+    "postgres": {"catalogue"},
+    "seed_postgres": {"postgres", "catalogue"},
+}
+"""What some adapters import besides: `postgres` is a catalogue, and the importer of an earlier
+system's database reaches it as `postgres` does."""
 
 AMBIENT = {"now", "today", "utcnow", "random", "default_rng", "memmap", "fromfile", "tofile",
            "load", "save", "savez", "loadtxt", "genfromtxt"}
@@ -142,7 +152,8 @@ def adapter_faults(module: str, source: str) -> list[str]:
     """Return what a module of an adapter, such as "kalshi_ws.decode", imports against the rules."""
     own = module.split(".")[0]
     package = ".".join(["foldbook.adapters", *module.split(".")[:-1]])
-    allowed = {own, "sessions"} | ({"journals"} if own == "cli" else set())
+    shared = {"sessions", "recordings"} if own != "sessions" else set()
+    allowed = {own} | shared | USES.get(own, set())
     faults = []
     for line, name in imports(ast.parse(source), package):
         parts = name.split(".")
@@ -170,7 +181,7 @@ def test_engine(module, path):
 
 @pytest.mark.parametrize(("module", "path"), modules("adapters"), ids=lambda value: str(value))
 def test_adapters(module, path):
-    """An adapter knows the engine and the sessions, and no other adapter."""
+    """An adapter knows the engine, sessions and recordings, and no other adapter."""
     assert adapter_faults(module, path.read_text()) == []
 
 
@@ -241,7 +252,11 @@ def test_planted_faults_of_the_engine_are_found(module, source, fault):
         ("kalshi_ws.decode", "from foldbook.adapters import synthetic", "the adapter synthetic"),
         ("kalshi_ws.decode", "from ..journals import save", "the adapter journals"),
         ("synthetic", "import foldbook.adapters.cli", "the adapter cli"),
+        ("recordings.imports", "from .. import kalshi_ws", "the adapter kalshi_ws"),
+        ("sessions.folder", "from ..recordings import Report", "the adapter recordings"),
         ("cli", "from . import kalshi_ws", "the adapter kalshi_ws"),
+        ("cli.listings", "from ..postgres import PostgresCatalogue", "the adapter postgres"),
+        ("catalogue.opening", "from ..postgres import PostgresCatalogue", "the adapter postgres"),
         ("cli", "from .synthetic import session", "the adapter synthetic"),
         ("synthetic", "from foldbook.benchmarks import harness", "imports foldbook.benchmarks"),
     ],
@@ -258,5 +273,7 @@ def test_what_is_allowed_is_not_found():
     assert engine_faults("metrics", "def sharpe(rows) -> float: ...") == []
     assert engine_faults("__init__", "from .backtest import Backtest") == []
     assert engine_faults("bus", "if TYPE_CHECKING:\n    from .result import Result") == []
-    assert adapter_faults("cli", "from . import journals, sessions") == []
+    assert adapter_faults("cli", "from . import catalogue, journals, sessions") == []
+    assert adapter_faults("postgres.blocks", "from ..catalogue import Entry") == []
     assert adapter_faults("kalshi_ws.decode", "from . import rules\nfrom .. import sessions") == []
+    assert adapter_faults("kalshi_ws.decode", "from ..recordings import Report") == []

@@ -197,7 +197,9 @@ def test_a_description_counts_what_the_tape_holds(session):
             ("events", "snapshots", "deltas", "trades", "gaps", "joined_trades")} == {
         "events": 15, "snapshots": 3, "deltas": 3, "trades": 1, "gaps": 1, "joined_trades": 1}
     assert found["digest"] == session.digest
-    assert found["markets"] == [
+    listed = [{name: value for name, value in each.items() if name not in ("facts", "quality")}
+              for each in found["markets"]]
+    assert listed == [
         {"ticker": "KXA-1", "first_ts": 10, "last_ts": 90, "tick": "0.0100", "status": "settled",
          "result": "yes", "payout": "1.0000", "events": 14, "gaps": 1},
         {"ticker": "KXB-1", "first_ts": 20, "last_ts": 20, "tick": "0.0010", "status": "open",
@@ -207,12 +209,13 @@ def test_a_description_counts_what_the_tape_holds(session):
                   facts={"raw": {"snapshots": 4, "deltas": 9, "trades": 2}})
     counted = sessions.describe(raw)
     assert (counted["snapshots"], counted["deltas"], counted["trades"]) == (4, 9, 2)
-    json.dumps(counted)
+    assert [each["facts"]["events"] for each in found["markets"]] == [14, 1]
+    assert 0 <= found["quality"]["score"] <= 1
+    json.dumps(counted, allow_nan=False)
 
 
 def test_a_session_without_trades_says_what_that_means(session):
     """Maker fills are then beyond the record."""
     quiet = Session(Tape(ROWS[:4]), session.markets, name="quiet")
-    assert sessions.describe(quiet)["quality"] == [
-        "no trade channel: maker fills are beyond the record"
-    ]
+    reasons = sessions.describe(quiet)["quality"]["reasons"]
+    assert "no trade channel, or nobody traded: maker fills are beyond the record" in reasons

@@ -11,6 +11,9 @@ from typing import Any
 
 import click
 
+from . import logs
+from .imports import Importers
+
 DEMO_STRATEGY = "foldbook.examples.market_maker:MarketMaker"
 DEMO_SESSION = "synthetic:7"
 
@@ -22,8 +25,12 @@ Command = Callable[..., Any]
 def foldbook() -> None:
     """Backtest strategies on binary prediction markets, event by event and to the last cent.
 
-    SESSION is the folder of a session, or a generated one: synthetic:SEED.
+    SESSION is the folder of a session, a generated one: synthetic:SEED, or one of your catalogue:
+    catalogue:NAME.
     """
+
+
+foldbook.add_command(logs.log)
 
 
 def command(example: str) -> Callable[[Command], click.Command]:
@@ -81,28 +88,30 @@ def demo(seed: int, journal: Path | None, as_json: bool) -> None:
                 f"digest {result.digest}")
 
 
-@command("foldbook import kalshi-ws recordings/ --to sessions/ --metadata metadata/")
-@click.argument("format")
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("--to", required=True, type=click.Path(path_type=Path), help="Folder of sessions.")
-@click.option("--metadata", type=click.Path(exists=True, path_type=Path),
-              help="Folder with what the markets are and how they settled.")
-@click.option("--group", is_flag=True, help="One session of all markets, not one each.")
-@click.option("--keep-going", is_flag=True, help="Count and report bad lines instead of stopping.")
-@click.option("--seq-scope", type=click.Choice(["subscription"]),
-              help="The recording holds whole subscriptions: each hole in seq is a gap.")
-@click.option("--exclude-own", is_flag=True, help="Leave your own recorded orders out of the book.")
-def import_command(format: str, sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
+@foldbook.group(
+    "import", cls=Importers, no_args_is_help=False, subcommand_metavar="FORMAT SOURCE... --to DIR",
+    epilog="\b\nExample:\n  foldbook import kalshi-ws recordings/ --to sessions/ --json",
+)
+def import_group() -> None:
     """Turn recordings into sessions.
 
-    FORMAT names an importer, such as kalshi-ws.
+    Every format takes --to and --json; `foldbook import FORMAT --help` says what else.
     """
-    from . import plugins, reports, show
 
-    importer = plugins.entry("foldbook.importers", format)
-    with show.progress("import") as report:
-        reported = importer([Path(source) for source in sources], progress=report, **options)
-    show.answer(*reports.imported(reported, as_json))
+
+@command("foldbook export hftbacktest sessions/KXGOLD15M-26AUG102130-30 --to gold.npz")
+@click.argument("format")
+@click.argument("session")
+@click.option("--to", required=True, type=click.Path(path_type=Path), help="File to write.")
+@click.option("--market", help="The market to write, where the session has several.")
+def export(format: str, session: str, to: Path, market: str | None, as_json: bool) -> None:
+    """Write a market of a session in another's format.
+
+    FORMAT names an exporter, such as hftbacktest.
+    """
+    from . import exports, reports, show
+
+    show.answer(*reports.exported(exports.export(format, session, to, market), as_json))
 
 
 @command("foldbook info sessions/KXGOLD15M-26AUG102130-30")
@@ -203,3 +212,6 @@ def bench(names: tuple[str, ...], toy: bool, as_json: bool) -> None:
     except KeyError as error:
         raise click.UsageError(error.args[0]) from None
     show.answer(*reports.measured(figures, as_json))
+
+
+from . import catalogues, doctoring, shaping  # noqa: E402, F401  commands that register themselves

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -13,6 +14,9 @@ from typing import Any
 import click
 
 from foldbook.engine import Session
+
+CATALOGUE = "catalogue:"
+"""Before the name of a session in the user's catalogue."""
 
 
 def entry(group: str, name: str) -> Callable[..., Any]:
@@ -28,11 +32,30 @@ def entry(group: str, name: str) -> Callable[..., Any]:
 
 
 def session(text: str) -> Session:
-    """Return the session in a folder, or a generated one such as "synthetic:7"."""
-    generated = re.fullmatch(r"([a-z][a-z0-9-]*):(\d+)", text)
-    if generated and not Path(text).exists():
-        return _generated(generated[1], {"seed": int(generated[2])})
+    """Return the session in a folder, a generated one such as "synthetic:7", or "catalogue:NAME".
+    """
+    if text.startswith(CATALOGUE) and not Path(text).exists():
+        from .. import catalogue
+
+        return catalogue.open().load(text.removeprefix(CATALOGUE))
+    if is_generated(text):
+        generator, _, seed = text.partition(":")
+        return _generated(generator, {"seed": int(seed)})
     return _stored(text)
+
+
+def is_generated(text: str) -> bool:
+    """Say whether a session's name is that of a generator and its seed, and of nothing stored."""
+    form = re.fullmatch(r"[a-z][a-z0-9-]*:\d+", text)
+    return form is not None and not Path(text).exists()
+
+
+def _with_password(url: str) -> str:
+    """Return the URL of the user's own catalogue, if it is this one but for a password."""
+    from .. import catalogue
+
+    own = os.environ.get(catalogue.VARIABLE, "")
+    return own if catalogue.without_password(own) == url else url
 
 
 def _generated(generator: str, parameters: Mapping[str, Any]) -> Session:
@@ -56,6 +79,10 @@ def session_again(source: Mapping[str, Any]) -> Session:
     """Return the session that a journal's header names: {"path"} or {"generator", parameters}."""
     if "path" in source:
         return _stored(source["path"])
+    if "catalogue" in source:
+        from .. import catalogue
+
+        return catalogue.open(_with_password(source["catalogue"])).load(source["entry"])
     parameters = {name: value for name, value in source.items() if name != "generator"}
     return _generated(source["generator"], parameters)
 

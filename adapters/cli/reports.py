@@ -6,7 +6,7 @@ and dates where people read them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -72,27 +72,73 @@ def imported(reported: Iterable[Any], as_json: bool) -> tuple[Any, ...]:
     if reasons:
         parts.append(table(sorted(reasons.items()), "rejected because", "lines"))
         parts += [text for each in found for text in each["examples"]][:EXAMPLES_MAX]
+    if not all(each["written"] for each in found):
+        parts.append("dry run: nothing was written")
     return {"sessions": found}, as_json, *parts
 
 
+def exported(written: dict[str, Any], as_json: bool) -> tuple[Any, ...]:
+    """Say what was written, and what the format could not hold of it."""
+    counts = [(name, value) for name, value in written.items() if isinstance(value, int)]
+    return (written, as_json, f"{written['file']}: {written['market']}",
+            table([[value for _, value in counts]], *(name for name, _ in counts)))
+
+
 def session(found: Session, as_json: bool) -> tuple[Any, ...]:
-    """Say what a session holds."""
+    """Say what a session holds, and how far it is to be believed."""
     data = sessions.describe(found)
     markets = [
         (each["ticker"], when(each["first_ts"]), when(each["last_ts"]), each["tick"],
-         each["status"], each["result"] or "-")
+         each["status"], each["result"] or "-", each["gaps"], figure(each["quality"]["score"]))
         for each in data["markets"]
     ]
     counts = ("events", "snapshots", "deltas", "trades", "joined_trades", "gaps")
+    quality = data["quality"]
+    parts = [(name, figure(value)) for name, value in quality["parts"].items()]
     return (
         data,
         as_json,
         f"{data['session']}: {len(markets)} markets, {data['events']} events",
-        table(markets, "market", "first", "last", "tick", "status", "result"),
+        table(markets, "market", "first", "last", "tick", "status", "result", "gaps", "quality"),
         table([[data[name] for name in counts]], *counts),
-        *data.get("quality", ()),
+        table(_facts(data["facts"]), "fact", "of the whole stretch"),
+        table([[value for _, value in parts]], *(name for name, _ in parts),
+              title=f"quality {figure(quality['score'])}, the product of"),
+        *quality["reasons"],
         f"digest {data['digest']}",
     )
+
+
+def _facts(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the facts of a session as people read them."""
+    time, rates, spread = facts["time"], facts["rates"], facts["spread"]
+    activity, volatility = facts["activity"], facts["volatility"]
+    return [
+        ("open", f"{figure(time['open_s'])} s, trusted {percent(time['trusted_share'])}, without "
+                 f"a bid or an ask {percent(time['unquoted_share'])}"),
+        ("rates", f"{figure(rates['events_per_second'])} events/s, "
+                  f"{figure(rates['trades_per_second'])} trades/s"),
+        ("longest silence", f"{figure(time['longest_silence_s'])} s"),
+        ("spread", f"mean {figure(spread['mean_cents'])}, median "
+                   f"{figure(spread['median_cents'])} cents"),
+        ("volatility", f"{figure(volatility['cents'])} cents in {volatility['window_s']} s"),
+        ("activity", f"{activity['activity_bursts']} bursts, {activity['quiet_periods']} quiet "
+                     f"periods, the longest {figure(activity['longest_quiet_s'])} s"),
+        ("trades", f"{facts['trades']['contracts']} contracts, joined "
+                   f"{percent(facts['trades']['join_rate'])}"),
+        ("queue places guessed", percent(facts["queue"]["guessed_share"])),
+        ("bursts through a crossed book", percent(facts["crossed"]["share"])),
+    ]
+
+
+def figure(value: float | None) -> str:
+    """Return a number for people: four digits are enough."""
+    return "-" if value is None else f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
+
+
+def percent(value: float | None) -> str:
+    """Return a share for people."""
+    return "-" if value is None else f"{value:.2%}"
 
 
 def book(

@@ -6,6 +6,5 @@ docs/importing.md.
 """
 
 from .importer import import_recording
-from .reports import Report
 
-__all__ = ["Report", "import_recording"]
+__all__ = ["import_recording"]

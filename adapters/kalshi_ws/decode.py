@@ -19,25 +19,30 @@ from foldbook.engine.fees import FeeRow
 from foldbook.engine.schema import MarketStatus, Side
 from foldbook.engine.units import MICROSECOND, MILLISECOND, PRICE_ONE, QTY_MAX, QTY_ONE, SECOND
 
+from ..recordings.reports import UNKNOWN, RefusedError, Rejections
 from .fees import fee_row
-from .frames import Delta, Dialect, EventFee, Kind, Level, Lifecycle, Snapshot, Trade
+from .frames import (
+    NS_MAX,
+    UNREADABLE,
+    Delta,
+    Dialect,
+    EventFee,
+    Kind,
+    Level,
+    Lifecycle,
+    Snapshot,
+    Trade,
+    fields_of,
+)
 from .messages import BLOCK_TRADE, MESSAGE_DTYPE, NO_RECV, NO_SEQ, NO_TS, OWN, REFUSED
 from .numbers import BAD, CENT, PAYOUTS, PRICES, QUANTITIES
-from .reports import UNKNOWN, Rejections
 from .sources import Chunk
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PRICE = "dollars between 0 and 1 with up to four decimals"
 _QTY = "contracts with up to two decimals"
+_TIME = "a time between 1970 and 2255"
 _BOOK_TYPES = ("orderbook_delta", "orderbook_snapshot")
-
-
-class RefusedError(Exception):
-    """A field of one message is not what it should be. why: a word to count it under."""
-
-    def __init__(self, why: str, field: str, value: object, expected: str):
-        super().__init__(f"{field} is {value!r}, expected {expected}")
-        self.why = why
 
 
 class Decoder:
@@ -94,7 +99,7 @@ class Decoder:
             messages["market"][number] = self._ticker(frames[number].market_ticker)
         snapshots = np.flatnonzero(kinds == Kind.SNAPSHOT)
         if len(snapshots):
-            return self._with_levels(messages, snapshots, frames, scaled)
+            return self._with_levels(messages, snapshots, frames, scaled, chunk)
         return messages
 
     def _frames(self, chunk: Chunk) -> tuple[list[int] | None, list[Any], np.ndarray]:
@@ -103,7 +108,7 @@ class Decoder:
             try:
                 lines = self.dialect.decoder.decode_lines(chunk.text)
                 times, frames = self.dialect.unwrap(lines)
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 return self._line_by_line(chunk)
             if len(frames) == chunk.rows:
                 return times, frames, np.arange(chunk.first_row, chunk.first_row + len(frames))
@@ -118,7 +123,7 @@ class Decoder:
                 continue
             try:
                 time, frame = self.dialect.unwrap([self.dialect.decoder.decode(line)])
-            except msgspec.DecodeError as error:
+            except UNREADABLE as error:
                 lost = self._refuse_line(chunk.path, row, line, error)
                 if lost is not None:
                     frames.append(lost)
@@ -135,13 +140,13 @@ class Decoder:
         return times, frames, np.array(rows, np.int64)
 
     def _refuse_line(
-        self, path: Path, row: int, line: bytes, error: msgspec.DecodeError
+        self, path: Path, row: int, line: bytes, error: Exception
     ) -> Any | None:
         """Count a line that does not decode; return a frame that stands for a lost book message."""
         text = str(error)
         try:
             record = msgspec.json.decode(line)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             shown = line[:60].decode("utf-8", "replace")
             self._rejections.refuse(path, row, UNKNOWN, "not_json", f"not JSON: {shown!r}: {text}")
             return None
@@ -199,13 +204,15 @@ class Decoder:
         prices = _looked_up(PRICES, [delta.price_dollars for delta in deltas])
         qtys = _looked_up(QUANTITIES, [delta.delta_fp for delta in deltas])
         times = _delta_times(deltas)
-        doubtful = (prices == BAD) | (qtys == BAD)
+        doubtful = (prices == BAD) | (qtys == BAD) | (times == BAD)
         cents = [delta.price for delta in deltas]
         if cents.count(None) < count or self.dialect.parts:
             doubtful[:] = True
         refused = []
         for number in np.flatnonzero(doubtful).tolist():
             try:
+                if times[number] == BAD:
+                    raise RefusedError("ts", "ts", str(deltas[number].ts), _TIME)
                 prices[number], qtys[number] = _delta_values(deltas[number])
             except RefusedError as error:
                 refused.append((number, error))
@@ -266,7 +273,7 @@ class Decoder:
         if trade.ts_ms is not None:
             message["ts"] = trade.ts_ms * MILLISECOND
         elif trade.ts is not None:
-            message["ts"] = trade.ts * SECOND
+            message["ts"] = _seconds("ts", trade.ts)
 
     def _control(self, message: np.void, frame: Any) -> None:
         """A subscription begins, or a market's life goes on."""
@@ -281,10 +288,10 @@ class Decoder:
         message["price"] = BAD_PAYOUT
         if news.event_type == "determined":
             message["qty"] = MarketStatus.DETERMINED
-            message["ts"] = (news.determination_ts or 0) * SECOND or NO_TS
+            message["ts"] = _seconds("determination_ts", news.determination_ts)
         elif news.event_type == "settled":
             message["qty"] = MarketStatus.SETTLED
-            message["ts"] = (news.settled_ts or 0) * SECOND or NO_TS
+            message["ts"] = _seconds("settled_ts", news.settled_ts)
         elif news.event_type in ("deactivated", "activated"):
             paused = news.event_type == "deactivated" and news.is_deactivated is not False
             message["qty"] = MarketStatus.PAUSED if paused else MarketStatus.OPEN
@@ -331,10 +338,12 @@ class Decoder:
                 messages["kind"][number] = Kind.CONTROL
 
     def _with_levels(
-        self, messages: np.ndarray, at: np.ndarray, frames: list[Any], scaled: np.ndarray | None
+        self, messages: np.ndarray, at: np.ndarray, frames: list[Any], scaled: np.ndarray | None,
+        chunk: Chunk,
     ) -> np.ndarray:
         """Return the messages with the levels of each snapshot inserted after it."""
         places: list[int] = []
+        lines: list[bytes] = []
         blocks: list[np.ndarray] = []
         for number in at.tolist():
             snapshot: Snapshot = frames[number].msg
@@ -343,6 +352,9 @@ class Decoder:
             message["ts"] = NO_TS
             try:
                 levels = self._levels(snapshot, scaled is not None and bool(scaled[number]))
+                if len({side for side, _, _ in levels}) < len(Side):
+                    lines = lines or chunk.lines()
+                    _check_fields(lines[int(message["row"]) - chunk.first_row], self.dialect)
             except RefusedError as error:
                 self._refuse(messages, number, snapshot.market_ticker, error)
                 continue
@@ -451,8 +463,16 @@ def _delta_times(deltas: list[Delta]) -> np.ndarray:
 def _delta_time(delta: Delta) -> int:
     if delta.ts is not None:
         stamp = delta.ts if delta.ts.tzinfo else delta.ts.replace(tzinfo=UTC)
-        return (stamp - _EPOCH) // timedelta(microseconds=1) * MICROSECOND
+        time = (stamp - _EPOCH) // timedelta(microseconds=1) * MICROSECOND
+        return time if 0 < time <= NS_MAX else BAD
     return NO_TS if delta.ts_ms is None else delta.ts_ms * MILLISECOND
+
+
+def _seconds(field: str, time: int | None) -> int:
+    """Return a time that is given in seconds, as ns."""
+    if time is not None and time * SECOND > NS_MAX:
+        raise RefusedError("ts", field, time, _TIME)
+    return NO_TS if time is None else time * SECOND
 
 
 def _delta_values(delta: Delta) -> tuple[int, int]:
@@ -510,6 +530,21 @@ def _level(name: str, level: Level, *, in_cents: bool) -> tuple[int, int]:
     return value, _positive(size, qty, name)
 
 
+def _check_fields(line: bytes, dialect: Dialect) -> None:
+    """Check that a snapshot without a side has no field that might be it under a new name: a book
+    without orders looks just like one whose ladders are called something else."""
+    known = Snapshot.__struct_fields__
+    expected = f"a ladder by the name of {', '.join(known[1:])}"
+    try:
+        fields = fields_of(line, dialect)
+    except UNREADABLE as error:
+        raise RefusedError("unknown_field", "a field", str(error), expected) from None
+    for field, value in fields.items():
+        if field not in known and isinstance(value, (list, dict)):
+            shown = value[:2] if isinstance(value, list) else sorted(value)[:2]
+            raise RefusedError("unknown_field", field, shown, expected)
+
+
 def _check_cents(name: str, values: list[tuple[int, int]], cents: list[tuple[int, int]]) -> None:
     """Check that a ladder in cents is the one in dollars, rounded."""
     if len(values) != len(cents) or any(
@@ -534,7 +569,7 @@ def _named(record: Any) -> tuple[bool, str]:
             if isinstance(item.get("raw"), str):
                 try:
                     stack.append(msgspec.json.decode(item["raw"]))
-                except msgspec.DecodeError:
+                except UNREADABLE:
                     continue
     return of_book, ticker
 

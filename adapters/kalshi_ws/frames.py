@@ -45,7 +45,8 @@ class Kind(IntEnum):
 
 Ms = Annotated[int, msgspec.Meta(ge=1, le=9 * 10**12)]
 """Milliseconds (or seconds) since 1970, before the year 2256: as ns it fits int64."""
-Ns = Annotated[int, msgspec.Meta(ge=1, le=9 * 10**18)]
+NS_MAX = 9 * 10**18
+Ns = Annotated[int, msgspec.Meta(ge=1, le=NS_MAX)]
 Wide = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 Outcome = Literal["yes", "no"]
 Level = tuple[str | int, str | int]
@@ -315,6 +316,23 @@ _BY_KEY = (
     ("event", LINES), ("frame", STREAM), ("raw", RAW), ("payload_json", PARTS),
     ("payload", PAYLOADS), ("type", BARE),
 )
+
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for text that is not what it should be, or is no text."""
+
+
+def fields_of(line: bytes, dialect: Dialect) -> dict[str, Any]:
+    """Return all fields of the message in a line that has been decoded, known or not.
+
+    Raises one of UNREADABLE if a field that nobody looked at is no text.
+    """
+    key = next(key for key, each in _BY_KEY if each is dialect)
+    record = msgspec.json.decode(line)
+    if dialect is not BARE:
+        record = msgspec.json.decode(record[key]) if dialect is RAW else record[key]
+    fields: dict[str, Any] = record if dialect.parts else record["msg"]
+    return fields
 
 
 def dialect_of(record: object) -> Dialect | None:

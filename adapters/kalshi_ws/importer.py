@@ -6,38 +6,44 @@ session is written to its place in one step. Nothing that was stored before is t
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
 import attrs
 import numpy as np
 
 from foldbook.engine.errors import TapeError
-from foldbook.engine.queues import QueueCounts, find_places
-from foldbook.engine.schema import TapeKind
+from foldbook.engine.queues import find_places
 from foldbook.engine.specs import Market
 from foldbook.engine.units import decimal_price
 
-from .. import sessions
+from ..recordings import (
+    UNKNOWN,
+    DryRun,
+    Group,
+    KeepGoing,
+    Metadata,
+    Meter,
+    Progress,
+    RecordedMarket,
+    Rejections,
+    Report,
+    Spool,
+    Store,
+)
 from .decode import Decoder
 from .fees import event_of, with_fees
 from .frames import Kind
 from .listing import Listings
-from .merging import merge_lanes, merge_tapes
+from .merging import merge_lanes
 from .messages import MESSAGE_DTYPE, NO_RECV, NO_TS
-from .reports import UNKNOWN, Rejections, Report
-from .rules import DUPLICATE, FALLING, LEFT_OUT, REFUSALS, Listing, MarketTape, fold
+from .rules import DUPLICATE, FALLING, LEFT_OUT, REFUSALS, Listing, fold
 from .sequence import Sequencer
 from .sources import Recording, chunks, find_recordings
-from .spool import Spool
-
-Progress = Callable[[int, int], None]
-"""Told (bytes read, bytes in all) now and then."""
 
 _KINDS = len(Kind)
 _NO_ROWS = (Kind.CONTROL, Kind.IGNORED, Kind.START)
@@ -47,11 +53,15 @@ def import_recording(
     sources: Sequence[Path],
     to: Path,
     *,
-    metadata: Path | None = None,
-    group: bool = False,
-    keep_going: bool = False,
-    seq_scope: str | None = None,
-    exclude_own: bool = False,
+    metadata: Metadata = None,
+    group: Group = False,
+    keep_going: KeepGoing = False,
+    dry_run: DryRun = False,
+    seq_scope: Annotated[
+        Literal["subscription"] | None,
+        "The recording holds whole subscriptions: each hole in seq is a gap.",
+    ] = None,
+    exclude_own: Annotated[bool, "Leave your own recorded orders out of the book."] = False,
     progress: Progress | None = None,
 ) -> list[Report]:
     """Import recordings into sessions below the folder `to`; return one report per session.
@@ -67,20 +77,20 @@ def import_recording(
         raise ValueError(f"seq_scope: {seq_scope!r}, expected 'subscription' or None")
     recordings = find_recordings([Path(source) for source in sources])
     listings = Listings(metadata)
-    meter = _Meter(progress, recordings)
+    meter = Meter(progress, [path for each in recordings for path in each.files])
     to = Path(to)
-    to.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".import.", dir=to))
+    if not dry_run:
+        to.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".import.", dir=None if dry_run else to))
     try:
-        made = (
-            market
-            for recording in recordings
+        store = Store(to, "kalshi-ws", work, group=group, dry_run=dry_run)
+        for recording in recordings:
             for market in _markets(
                 recording, work, listings, Rejections(keep_going),
                 whole=seq_scope is not None, exclude_own=exclude_own, meter=meter,
-            )
-        )
-        reports = _grouped(made, to, work) if group else _single(made, to)
+            ):
+                store.add(market)
+        reports = store.reports()
     finally:
         shutil.rmtree(work, ignore_errors=True)
     if not reports:
@@ -89,48 +99,16 @@ def import_recording(
     return reports
 
 
-@attrs.frozen
-class _Made:
-    """One market of one recording, ready to be stored."""
-
-    ticker: str
-    recording: Recording
-    listing: Listing
-    tape: MarketTape
-    queue: QueueCounts
-    raw: dict[str, int]
-    read: int
-    reasons: Counter[str]
-    examples: list[str]
-    left_out: Counter[str]
-    feed_offset_ns: int | None
-    has_receipts: bool = True
-
-
-class _Meter:
-    """Adds up bytes for the progress bar."""
-
-    def __init__(self, progress: Progress | None, recordings: Sequence[Recording]):
-        self._progress = progress
-        self._done = 0
-        self._total = sum(path.stat().st_size for each in recordings for path in each.files)
-
-    def add(self, count: int) -> None:
-        self._done += count
-        if self._progress is not None:
-            self._progress(min(self._done, self._total), self._total)
-
-
 def _markets(
     recording: Recording, work: Path, listings: Listings, rejections: Rejections, *,
-    whole: bool, exclude_own: bool, meter: _Meter,
-) -> Iterator[_Made]:
+    whole: bool, exclude_own: bool, meter: Meter,
+) -> Iterator[RecordedMarket]:
     """Read one recording and yield its markets in the order of their first message."""
     decoder = Decoder(
         recording.dialect, recording.files, rejections, marks_own=exclude_own
     )
     sequencer = Sequencer(whole=whole or recording.dialect.parts)
-    spool = Spool(work)
+    spool = Spool(work, MESSAGE_DTYPE)
     counts = np.zeros((0, _KINDS), np.int64)
     clock = _Clock()
     updates: list[np.ndarray] = []
@@ -153,20 +131,23 @@ def _markets(
         made = _make(ticker, messages, recording, listing, rejections)
         if made is None:
             continue
-        if unknown_fees:
-            made.left_out["flat_fee"] = unknown_fees
-        made.reasons.update(unknown[0])
-        made.examples.extend(unknown[1])
-        unknown = (Counter(), [])
-        if sequencer.duplicates.get(market):
-            made.left_out[LEFT_OUT[DUPLICATE]] = sequencer.duplicates[market]
         row = counts[market]
-        made.raw.update(
-            snapshots=int(row[Kind.SNAPSHOT]), deltas=int(row[Kind.DELTA]),
-            trades=int(row[Kind.TRADE]),
+        left_out = Counter(made.left_out)
+        if unknown_fees:
+            left_out["flat_fee"] = unknown_fees
+        if sequencer.duplicates.get(market):
+            left_out[LEFT_OUT[DUPLICATE]] = sequencer.duplicates[market]
+        yield attrs.evolve(
+            made,
+            reasons=Counter(made.reasons) + unknown[0],
+            examples=[*made.examples, *unknown[1]],
+            left_out=left_out,
+            counts={"snapshots": int(row[Kind.SNAPSHOT]), "deltas": int(row[Kind.DELTA]),
+                    "trades": int(row[Kind.TRADE])},
+            read=int(row.sum() - row[Kind.LEVEL] - row[Kind.IGNORED] - row[Kind.START]),
+            has_receipts=clock.stamped,
         )
-        read = int(row.sum() - row[Kind.LEVEL] - row[Kind.IGNORED] - row[Kind.START])
-        yield attrs.evolve(made, read=read, has_receipts=clock.stamped)
+        unknown = (Counter(), [])
 
 
 def _of_event(
@@ -182,7 +163,7 @@ def _of_event(
 
 
 def _messages(
-    recording: Recording, decoder: Decoder, rejections: Rejections, meter: _Meter
+    recording: Recording, decoder: Decoder, rejections: Rejections, meter: Meter
 ) -> Iterator[np.ndarray]:
     """Yield the messages of a recording in order of arrival."""
 
@@ -236,7 +217,7 @@ def _count(counts: np.ndarray, messages: np.ndarray, markets: int) -> np.ndarray
 def _make(
     ticker: str, messages: np.ndarray, recording: Recording, listing: Listing,
     rejections: Rejections,
-) -> _Made | None:
+) -> RecordedMarket | None:
     """Fold the messages of one market; None if no row comes of them."""
     tape = fold(messages, listing)
     odd = np.flatnonzero(tape.verdicts)
@@ -254,11 +235,16 @@ def _make(
     if not len(tape.rows):
         return None
     places = find_places(tape.rows, (Market(ticker or "?", tape.tick),))
-    tape = attrs.evolve(tape, rows=places.written_to(tape.rows))
     timed = (messages["kind"] == Kind.DELTA) & (messages["ts"] != NO_TS)
     offset = int((messages["recv"] - messages["ts"])[timed].min()) if timed.any() else None
-    return _Made(ticker, recording, listing, tape, places.counts, {}, 0, reasons, examples,
-                 left_out, offset)
+    facts = {"first_ts": tape.first_ts, "joined": tape.joined, "unjoined": tape.unjoined,
+             "queue": attrs.asdict(places.counts), "close_ts": listing.close_ts,
+             "settled_ts": listing.settled_ts}
+    return RecordedMarket(
+        Market(ticker or "?", tape.tick, listing.event), places.written_to(tape.rows),
+        recording.name, tuple(path.name for path in recording.files), 0, tape.joined,
+        tape.unjoined, {}, reasons, examples, left_out, places.counts, facts, offset,
+    )
 
 
 def _refusal(messages: np.ndarray, at: int, code: int) -> str:
@@ -272,115 +258,3 @@ def _refusal(messages: np.ndarray, at: int, code: int) -> str:
     price = decimal_price(int(message["price"]))
     return f"price is {price} (YES terms), expected one on the market's price grid"
 
-
-_NAMES_A_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-
-
-def _check_ticker(made: _Made) -> None:
-    """Check that a ticker can name a folder. Raises TapeError."""
-    if not _NAMES_A_FOLDER.fullmatch(made.ticker):
-        raise TapeError(f"{made.recording.name}: market_ticker {made.ticker!r} is no ticker: "
-                        "expected letters, digits, '.', '_' and '-', a letter or digit first")
-
-
-def _market(made: _Made) -> Market:
-    return Market(made.ticker, made.tape.tick, made.listing.event)
-
-
-def _single(made: Iterator[_Made], to: Path) -> list[Report]:
-    reports: list[Report] = []
-    for each in made:
-        if any(each.ticker in report.markets for report in reports):
-            raise TapeError(f"market {each.ticker}: is in two recordings: {each.recording.name} "
-                            "and one before it; import them apart")
-        _check_ticker(each)
-        path = to / each.ticker
-        sessions.write(path, each.ticker, (_market(each),),
-                       [each.tape.rows], facts=_facts([each]))
-        reports.append(_report(path, [each], len(each.tape.rows)))
-    return reports
-
-
-def _grouped(made: Iterator[_Made], to: Path, work: Path) -> list[Report]:
-    """Store all markets as one session; their tapes wait on disk."""
-    waiting: list[tuple[int, _Made, Path]] = []
-    for number, each in enumerate(made):
-        _check_ticker(each)
-        if any(other.ticker == each.ticker for _, other, _ in waiting):
-            raise TapeError(f"market {each.ticker}: is in two recordings: {each.recording.name} "
-                            "and one before it; import them apart")
-        path = work / f"{number}.npy"
-        np.save(path, each.tape.rows)
-        first = int(each.tape.rows["recv"][0])
-        shrunk = attrs.evolve(each, tape=attrs.evolve(
-            each.tape, rows=each.tape.rows[:0], verdicts=each.tape.verdicts[:0]))
-        waiting.append((first, shrunk, path))
-    if not waiting:
-        return []
-    waiting.sort(key=lambda each: (each[0], each[1].ticker))
-    markets = tuple(_market(each) for _, each, _ in waiting)
-    tapes = [np.load(path, mmap_mode="r") for _, _, path in waiting]
-    gaps = sum(int(np.count_nonzero(tape["kind"] == TapeKind.GAP)) for tape in tapes)
-    series = {market.ticker.partition("-")[0] for market in markets}
-    name = series.pop() if len(series) == 1 else "group"
-    members = [each for _, each, _ in waiting]
-    session = sessions.write(to / name, name, markets, merge_tapes(tapes), facts=_facts(members))
-    report = _report(to / name, members, len(session.tape))
-    return [attrs.evolve(report, gaps=gaps)]
-
-
-def _report(path: Path, members: Sequence[_Made], events: int) -> Report:
-    reasons: Counter[str] = sum((each.reasons for each in members), Counter())
-    left_out: Counter[str] = sum((each.left_out for each in members), Counter())
-    queue = sum((each.queue for each in members), QueueCounts())
-    return Report(
-        session=path,
-        markets=tuple(each.ticker for each in members),
-        events=events,
-        read=sum(each.read for each in members),
-        joined=sum(each.tape.joined for each in members),
-        unjoined=sum(each.tape.unjoined for each in members),
-        rejected=sum(reasons.values()),
-        reasons=dict(reasons),
-        examples=tuple(text for each in members for text in each.examples),
-        gaps=sum(int(np.count_nonzero(each.tape.rows["kind"] == TapeKind.GAP))
-                 for each in members),
-        left_out=dict(left_out),
-        counts=_raw(members),
-        identified=queue.identified,
-        ambiguous=queue.ambiguous,
-        missing=queue.missing,
-    )
-
-
-def _raw(members: Sequence[_Made]) -> dict[str, int]:
-    names = ("snapshots", "deltas", "trades")
-    return {name: sum(each.raw.get(name, 0) for each in members) for name in names}
-
-
-def _facts(members: Sequence[_Made]) -> dict[str, Any]:
-    """Return what reports may say of a session; nothing that decides reads it."""
-    offsets = [each.feed_offset_ns for each in members if each.feed_offset_ns is not None]
-    files = [path.name for recording in dict.fromkeys(each.recording.name for each in members)
-             for path in next(each.recording.files for each in members
-                              if each.recording.name == recording)]
-    return {
-        "format": "kalshi-ws",
-        "files": sorted(set(files)),
-        "raw": _raw(members),
-        "rejected": sum(sum(each.reasons.values()) for each in members),
-        "left_out": dict(sum((each.left_out for each in members), Counter())),
-        "feed_offset_ns": min(offsets, default=None),
-        "receive_times": all(each.has_receipts for each in members),
-        "markets": {
-            each.ticker: {
-                "first_ts": each.tape.first_ts,
-                "joined": each.tape.joined,
-                "unjoined": each.tape.unjoined,
-                "queue": attrs.asdict(each.queue),
-                "close_ts": each.listing.close_ts,
-                "settled_ts": each.listing.settled_ts,
-            }
-            for each in members
-        },
-    }

@@ -18,8 +18,10 @@ from foldbook.engine.errors import FeeError, TapeError
 from foldbook.engine.fees import FeeRow
 from foldbook.engine.units import MICROSECOND
 
-from .decode import RefusedError, grid_of
+from ..recordings.reports import RefusedError
+from .decode import grid_of
 from .fees import fee_row
+from .frames import UNREADABLE
 from .numbers import BAD, PAYOUTS
 from .rules import Listing
 
@@ -130,7 +132,7 @@ def _response(path: Path) -> dict[str, Any]:
     """Return a response without its wrappers; an empty one for what is no response."""
     try:
         response: Any = _JSON.decode(path.read_bytes())
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise TapeError(f"{path}: not a record of markets: {error}") from None
     while isinstance(response, dict) and isinstance(response.get("response"), dict):
         response = response["response"]

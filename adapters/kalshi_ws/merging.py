@@ -1,13 +1,10 @@
-"""Sorted streams of rows into one, in blocks of bounded size."""
+"""Parallel lanes of messages into one, in blocks of bounded size."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-
-BLOCK_ROWS = 1 << 16
-"""Rows taken of each tape at a time."""
 
 
 def merge_lanes(lanes: Sequence[Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
@@ -45,26 +42,3 @@ def merge_lanes(lanes: Sequence[Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
         held = [rows[cut:] for rows, cut in zip(held, cuts, strict=True)]
         keys = [key[cut:] for key, cut in zip(keys, cuts, strict=True)]
         hungry = {lane for lane, end in ends.items() if end == bound}
-
-
-def merge_tapes(tapes: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yield the rows of all markets by ts; at equal ts by market, so that bursts stay whole.
-
-    tapes: one array of TAPE_DTYPE per market, in order; the market column is set here.
-    """
-    at = [0] * len(tapes)
-    while True:
-        ends = [int(tape["ts"][min(begin + BLOCK_ROWS, len(tape)) - 1])
-                for tape, begin in zip(tapes, at, strict=True) if begin < len(tape)]
-        if not ends:
-            return
-        bound = min(ends)
-        parts = []
-        for market, (tape, begin) in enumerate(zip(tapes, at, strict=True)):
-            end = begin + int(np.searchsorted(tape["ts"][begin:], bound, side="right"))
-            part = np.array(tape[begin:end])
-            part["market"] = market
-            parts.append(part)
-            at[market] = end
-        rows = np.concatenate(parts)
-        yield rows[np.lexsort((rows["market"], rows["ts"]))]

@@ -9,34 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
 
 import attrs
 import msgspec
 import numpy as np
-from isal import isal_zlib
 
 from foldbook.engine.errors import TapeError
 
-from .frames import Dialect, dialect_of
+from ..recordings.files import GZIP, blocks
+from ..recordings.reports import Problems
+from .frames import UNREADABLE, Dialect, dialect_of
 
-CHUNK_BYTES = 1 << 21
-"""Text decoded at a time: some 7,000 messages."""
-READ_BYTES = 1 << 17
-"""Of a gzip file read at a time; about a chunk of text."""
 SNIFFED_LINES = 20
 """Lines looked at to tell who recorded a file: the first may be damaged."""
-_GZIP = b"\x1f\x8b"
 _NEWLINE = ord("\n")
 _NAMES = re.compile(r"\.(ndjson|jsonl|json)(\.gz)?$")
-
-
-class Problems:
-    """Where damaged files are reported; see `reports.Rejections`."""
-
-    def damaged(self, path: Path, why: str) -> None:
-        """Report a file that ends early or is not what its name says. May raise TapeError."""
-        raise TapeError(f"{path}: {why}")
 
 
 @attrs.frozen
@@ -97,7 +84,7 @@ def sniff(path: Path) -> Dialect:
             break
         try:
             dialect = dialect_of(msgspec.json.decode(line))
-        except msgspec.DecodeError:
+        except UNREADABLE:
             continue
         if dialect is not None:
             return dialect
@@ -117,7 +104,7 @@ def chunks(path: Path, problems: Problems) -> Iterator[Chunk]:
         yield Chunk(path, 1, b"", len(records), path.stat().st_size, records)
         return
     row, rest = 1, b""
-    for block, bytes_read in _blocks(path, problems):
+    for block, bytes_read in blocks(path, problems):
         end = block.rfind(b"\n") + 1
         if not end:
             rest += block
@@ -174,12 +161,12 @@ def _is_document(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         head = file.read(1 << 16)
-    if head[:2] == _GZIP:
+    if head[:2] == GZIP:
         return False
     first = head.lstrip().split(b"\n", 1)[0]
     try:
         return dialect_of(msgspec.json.decode(first)) is None
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return True
 
 
@@ -192,7 +179,7 @@ def _document(path: Path) -> Iterator[bytes]:
                 for record in msgspec.json.decode(document[key], type=list[msgspec.Raw]):
                     yield bytes(record)
                 return
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise TapeError(f"{path}: not a JSON document with frames or messages: {error}") from None
     raise TapeError(f"{path}: has neither frames nor messages")
 
@@ -202,7 +189,7 @@ def _first_lines(path: Path) -> Iterator[bytes]:
         yield from _document(path)
         return
     rest = b""
-    for block, _ in _blocks(path, _Silent(), read_bytes=1 << 12):
+    for block, _ in blocks(path, _Silent(), read_bytes=1 << 12):
         lines = (rest + block).split(b"\n")
         rest = lines.pop()
         yield from (line for line in lines if line.strip())
@@ -214,47 +201,3 @@ class _Silent(Problems):
     def damaged(self, path: Path, why: str) -> None:
         if "not gzip" in why:
             super().damaged(path, why)
-
-
-def _blocks(
-    path: Path, problems: Problems, read_bytes: int = READ_BYTES
-) -> Iterator[tuple[bytes, int]]:
-    """Yield (text, bytes of the file read since the last) of a plain or gzip file."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(2)
-            file.seek(0)
-            if head == _GZIP:
-                yield from _inflate(path, file, problems, read_bytes)
-                return
-            if path.name.endswith(".gz"):
-                problems.damaged(path, f"not gzip: begins with {head!r}, expected {_GZIP!r}")
-                return
-            while block := file.read(CHUNK_BYTES):
-                yield block, len(block)
-    except OSError as error:
-        raise TapeError(f"{path}: {error.strerror or error}") from None
-
-
-def _inflate(
-    path: Path, file: IO[bytes], problems: Problems, read_bytes: int
-) -> Iterator[tuple[bytes, int]]:
-    """Inflate all members of a gzip file; report one that is cut off or damaged."""
-    inflater = isal_zlib.decompressobj(31)
-    whole = True
-    while data := file.read(read_bytes):
-        text, bytes_read = [], len(data)
-        while data:
-            try:
-                text.append(inflater.decompress(data))
-            except isal_zlib.error as error:  # type: ignore[misc]
-                yield b"".join(text), bytes_read
-                problems.damaged(path, f"damaged gzip: {error}")
-                return
-            whole = inflater.eof
-            data = inflater.unused_data.lstrip(b"\0") if whole else b""
-            if whole:
-                inflater = isal_zlib.decompressobj(31)
-        yield b"".join(text), bytes_read
-    if not whole:
-        problems.damaged(path, "truncated gzip: the file ends before its data does")

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from .messages import MESSAGE_DTYPE
-
 SPILL_BYTES = 1 << 27
 """Bytes of messages held in memory before they are written out."""
 
@@ -19,11 +17,13 @@ SPILL_BYTES = 1 << 27
 class Spool:
     """Messages per market index, in the order in which they were added.
 
-    folder: an existing folder for what does not stay in memory; the caller removes it.
+    dtype: of the messages; it has a column `market`. folder: an existing folder for what does not
+    stay in memory; the caller removes it.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, dtype: np.dtype):
         self._folder = folder
+        self._dtype = dtype
         self._held: dict[int, list[np.ndarray]] = {}
         self._bytes = 0
 
@@ -44,11 +44,11 @@ class Spool:
         blocks = self._held.pop(market, [])
         path = self._path(market)
         if path.exists():
-            blocks.insert(0, np.fromfile(path, MESSAGE_DTYPE))
+            blocks.insert(0, np.fromfile(path, self._dtype))
             path.unlink()
         if len(blocks) == 1:
             return blocks[0]
-        return np.concatenate(blocks) if blocks else np.zeros(0, MESSAGE_DTYPE)
+        return np.concatenate(blocks) if blocks else np.zeros(0, self._dtype)
 
     def _hold(self, market: int, messages: np.ndarray) -> None:
         self._held.setdefault(market, []).append(messages)
