@@ -178,7 +178,7 @@ def test_starting_anywhere_is_having_come_from_the_beginning(latency, cash):
         mine = env.simulation
         fresh = Simulation(
             mine.session, cash=cash or dollars(100), client_ids=0, order_groups=0,
-            order_capacity=8, **LATENCIES[latency],
+            order_capacity=env.setting.settings["order_capacity"], **LATENCIES[latency],
         )  # fmt: skip
         fresh.advance(stop=mine.events)
         assert mine.bus.state_bytes() == fresh.bus.state_bytes()

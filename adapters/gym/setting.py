@@ -24,7 +24,7 @@ from foldbook.engine.codecs import Codec, GivenCodec, UserCodec, codec_of
 from foldbook.engine.episodes import Cadence, Course, Plan, Rewards, session_columns
 from foldbook.engine.observations import Feature, bounds, features_of
 from foldbook.engine.simulation import Simulation
-from foldbook.engine.specs import LIMIT_MAX
+from foldbook.engine.specs import LIMIT_MAX, ZERO_LATENCY
 from foldbook.engine.units import PPM, SECOND, duration
 
 from .. import sessions
@@ -34,6 +34,8 @@ CASH = dollars(100)
 REWARD_SCALE = 1e-8
 """What $0.000001 of reward counts: 0.0001 for each cent."""
 ORDER_CAPACITY = 8
+ORDER_CAPACITY_DELAYED = 64
+"""Orders on their way hold a slot too."""
 _SETTINGS = inspect.signature(Simulation).parameters.keys() - {"session", "projections"}
 Source = Session | str | os.PathLike[str]
 
@@ -106,8 +108,10 @@ class Setting:
         self.gaps = gaps
         self.cash = check_cash(cash)
         self.scale = reward_scale / PPM
+        late = settings.get("latency", ZERO_LATENCY).delays_commands
         self.settings = {
-            "order_capacity": ORDER_CAPACITY, "client_ids": 0, "order_groups": 0,
+            "order_capacity": ORDER_CAPACITY_DELAYED if late else ORDER_CAPACITY,
+            "client_ids": 0, "order_groups": 0,
             **settings, "cash": cash,
         }  # fmt: skip
         self._courses: dict[tuple[int, str], Course] = {}

@@ -43,8 +43,8 @@ _TOLD = {
     "reward_units": kernel.REWARD_UNITS,
 }
 """Infos, and the words of an environment that hold them."""
-_BUFFER = 16
-"""Length of a journal buffer, in rows that one event can write."""
+_BUFFER, _BUFFER_KEPT = 6, 16
+"""Length of a journal buffer, in rows that one event can write, and where rows are kept."""
 OPTIONS = ("reset_mask", "cash")
 
 
@@ -117,7 +117,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         count, words = self.num_envs, len(bus.state)
         late = bus.sees_late
         keeps = self.setting.plan.keeps_journal or late
-        rows = _BUFFER * bus.slack
+        rows = (_BUFFER_KEPT if self.setting.plan.keeps_journal else _BUFFER) * bus.slack
         size = len(self.setting.features)
         actions = self.codec.dims[0] if self._has_mask else 0
         self._keeps = self.setting.plan.keeps_journal

@@ -324,7 +324,8 @@ def _go_on(run, tape, delivered, plan, env):
 @inner
 def _until(run, tape):
     """Return up to when the agent is shown things: all there is once the tape has ended."""
-    return NO_TIME if run.state[CURSOR] == len(tape) else run.state[NOW]
+    # Never NO_TIME itself: that is when an unwritten row would be known.
+    return NO_TIME - 1 if run.state[CURSOR] == len(tape) else run.state[NOW]
 
 
 @inner
