@@ -300,7 +300,6 @@ def pool_of(courses: Sequence[Course]) -> kernel.Pool:
         checkpoint += len(course.checkpoints)
         row[kernel.FIRST_START] = course.first_start
         row[kernel.LAST_START] = course.last_start
-        row[kernel.CLOSES_AT] = NO_TIME
 
     def joined(name: str) -> np.ndarray:
         parts = [getattr(course, name) for course in courses]

@@ -28,7 +28,7 @@ LAYERS = (
     {"bus"},
     {"projections"},
     {"gateway", "simulation"},
-    {"player", "accounts", "codecs", "observations"},
+    {"player", "rounds", "accounts", "codecs", "observations"},
     {"episodes"},
     {"config"},
     {"backtest", "result", "metrics", "explain", "accounting", "trust", "evidence", "band",
@@ -45,7 +45,7 @@ ENGINE_IMPORTS = {
 }
 """All that the engine may import from outside: nothing of it reads a file, a clock or a seed."""
 MORE_IMPORTS = {
-    "compiled": {"numba", "os", "pathlib", "sys"},
+    "compiled": {"llvmlite", "numba", "os", "pathlib", "sys"},
     "tables": {"pandas", "polars", "pyarrow"},
 }
 """What some modules may import besides: the compiler, and where its cache lies; other tables."""

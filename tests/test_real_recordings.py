@@ -95,6 +95,21 @@ def test_every_gold_window_rebuilds(gold):
         assert reports[ticker].read == sum(reports[ticker].counts.values())
 
 
+def test_both_forms_of_every_window_are_one_session(gold, tmp_path, monkeypatch):
+    """The Parquet file alone has the digest of the mapped tape, and all of them together take at
+    most a third of what the compressed recordings take."""
+    monkeypatch.setenv("FOLDBOOK_CACHE", str(tmp_path))
+    reports, loaded = gold
+    size = 0
+    for ticker, session in loaded.items():
+        path = reports[ticker].session / sessions.PORTABLE_FILE
+        assert sessions.load(path).digest == session.digest
+        sessions.verify_digest(session)
+        size += path.stat().st_size
+    raw = sum(path.stat().st_size for path in (GOLD / "events").rglob("*.ndjson.gz"))
+    assert 3 * size <= raw
+
+
 def test_gold_has_one_gap(gold):
     """Holes in seq are other markets' messages there; the one restart is the one gap."""
     reports, loaded = gold

@@ -81,7 +81,7 @@ def test_blocks_make_the_tape_that_the_whole_makes(session, tmp_path):
     sessions.save(session, tmp_path / "whole")
     sessions.write(tmp_path / "parts", "two", session.markets, [ROWS[:3], ROWS[3:3], ROWS[3:]],
                    facts=session.facts)
-    for name in (sessions.TAPE_FILE, sessions.ABOUT_FILE):
+    for name in (sessions.TAPE_FILE, sessions.ABOUT_FILE, sessions.PORTABLE_FILE):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
 
 
@@ -126,7 +126,7 @@ def edit(path, **fields):
 def test_damage_is_named(session, tmp_path):
     """Each error names the file, the field, what it is and what was expected."""
     path = tmp_path / "s"
-    with pytest.raises(TapeError, match=r"is no session: session.json is missing"):
+    with pytest.raises(TapeError, match=r"is no session: tape.parquet is missing"):
         sessions.load(path)
 
     def damaged(text):
@@ -136,22 +136,75 @@ def test_damage_is_named(session, tmp_path):
 
     sessions.save(session, path)
     edit(path, format=99)
-    damaged("session.json: format is 99, written by a newer version; this one reads up to 1")
+    damaged("session.json: format is 99, written by a newer version; this one reads up to 2")
+    edit(path, schema=99)
+    damaged("session.json: schema is 99, written by a newer version; this one reads up to")
     edit(path, events=7)
-    damaged(r"session.json: events is 7, but tape.npy has 15 rows")
+    damaged("session.json: events is 7, but 15 in tape.parquet: remove session.json")
+    edit(path, events=-1)
+    damaged("session.json: events is -1, but 15 in tape.parquet: remove session.json")
+    edit(path, tape_digest="../../../home/mine")
+    damaged("session.json: tape_digest is '../../../home/mine', expected 64 hex digits")
     edit(path, markets="none")
     damaged(r"session.json: Expected `array`, got `str` - at `\$.markets`")
     edit(path, markets=[{"ticker": "KXA-1", "tick": 3}])
     damaged("session.json: markets: tick: 3 does not divide one dollar")
+    edit(path, markets=[{"ticker": "KXA-1", "tick": 100}, {"ticker": "KXC-1", "tick": 10}])
+    damaged("session.json: digest is .*, but that of its markets and its tape is")
     (path / sessions.ABOUT_FILE).write_text("{")
     damaged("session.json: Input data was truncated")
-    (path / sessions.TAPE_FILE).unlink()
-    damaged(r"tape.npy: is missing")
-    text = (path / sessions.TAPE_FILE).read_bytes()
-    (path / sessions.TAPE_FILE).write_bytes(text[:-1])
-    damaged(r"tape.npy: is truncated or not a tape")
-    np.save(path / sessions.TAPE_FILE, np.zeros(15))
-    damaged(r"tape.npy: rows are float64 of shape \(15,\), not TAPE_DTYPE")
+    (path / sessions.PORTABLE_FILE).unlink()
+    damaged(r"tape.parquet: is missing")
+    text = (path / sessions.PORTABLE_FILE).read_bytes()
+    (path / sessions.PORTABLE_FILE).write_bytes(text[:-1])
+    damaged(r"tape.parquet: is truncated or no Parquet file")
+
+
+@pytest.fixture
+def old(session, tmp_path):
+    """A session of format 1, as earlier versions wrote it: its folder."""
+    path = tmp_path / "old"
+    path.mkdir()
+    np.save(path / sessions.TAPE_FILE, ROWS)
+    about = {
+        "format": 1, "name": "two",
+        "markets": [{"ticker": "KXA-1", "tick": 100}, {"ticker": "KXB-1", "tick": 10}],
+        "events": 15, "tape_digest": session.tape.digest, "facts": {"feed_offset_ns": 1},
+    }  # fmt: skip
+    (path / sessions.ABOUT_FILE).write_text(json.dumps(about))
+    return path
+
+
+def test_a_session_of_format_1_is_read_and_saved_as_one_of_today(session, old):
+    """Same digest, markets and facts; reading it changes nothing in its folder."""
+    before = {path.name: path.read_bytes() for path in old.iterdir()}
+    loaded = sessions.load(old)
+    assert (loaded.digest, loaded.markets, loaded.name) == (session.digest, session.markets, "two")
+    assert dict(loaded.facts) == {"feed_offset_ns": 1}
+    sessions.verify_digest(loaded)
+    sessions.verify_portable(old)
+    assert {path.name: path.read_bytes() for path in old.iterdir()} == before
+    assert sessions.save(loaded, old).digest == session.digest
+    assert {path.name for path in old.iterdir()} == {"session.json", "tape.npy", "tape.parquet"}
+    assert json.loads((old / sessions.ABOUT_FILE).read_text())["format"] == 2
+
+
+def test_damage_of_format_1_is_named(old):
+    """Its tape cannot be made anew, so that whatever is wrong with it is an error."""
+    tape = old / sessions.TAPE_FILE
+    whole = tape.read_bytes()
+    edit(old, events=7)
+    with pytest.raises(TapeError, match=r"session.json: events is 7, but tape.npy has 15 rows"):
+        sessions.load(old)
+    tape.write_bytes(whole[:-1])
+    with pytest.raises(TapeError, match=r"tape.npy: is truncated or not a tape"):
+        sessions.load(old)
+    np.save(tape, np.zeros(15))
+    with pytest.raises(TapeError, match=r"rows are float64 of shape \(15,\), not TAPE_DTYPE"):
+        sessions.load(old)
+    tape.unlink()
+    with pytest.raises(TapeError, match=r"tape.npy: is missing"):
+        sessions.load(old)
 
 
 def test_a_changed_tape_is_found_when_asked(session, tmp_path):

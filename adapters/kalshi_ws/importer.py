@@ -44,6 +44,7 @@ from .messages import MESSAGE_DTYPE, NO_RECV, NO_TS
 from .rules import DUPLICATE, FALLING, LEFT_OUT, REFUSALS, Listing, fold
 from .sequence import Sequencer
 from .sources import Recording, chunks, find_recordings
+from .terms import with_terms
 
 _KINDS = len(Kind)
 _NO_ROWS = (Kind.CONTROL, Kind.IGNORED, Kind.START)
@@ -128,6 +129,7 @@ def _markets(
         messages, unknown_fees = with_fees(
             ticker, messages, listing.fee, _of_event(ticker, updates, decoder, clock), decoder.fees
         )
+        messages = with_terms(messages, listing.closes_at, decoder.terms)
         made = _make(ticker, messages, recording, listing, rejections)
         if made is None:
             continue

@@ -22,7 +22,6 @@ from foldbook.engine.session import Session, Tape
 from foldbook.engine.specs import Market
 
 from .. import sessions
-from .merging import merge_tapes
 from .reports import Report
 
 RAW_COUNTS = ("snapshots", "deltas", "trades")
@@ -120,7 +119,7 @@ class Store:
         name = series.pop() if len(series) == 1 else "group"
         events = sum(map(len, tapes))
         gaps = sum(int(np.count_nonzero(tape["kind"] == TapeKind.GAP)) for tape in tapes)
-        self._write(self._to / name, name, markets, merge_tapes(tapes), members)
+        self._write(self._to / name, name, markets, sessions.merge_tapes(tapes), members)
         self._reports.append(self._report(self._to / name, members, events, gaps))
         self._waiting = []
 

@@ -6,6 +6,7 @@ as such, whatever else it holds.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ FORMAT_VERSION = 2
 
 KEY = b"foldbook"
 """The key of the metadata of a Parquet file under which its text stands."""
+
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class Listed(msgspec.Struct, omit_defaults=True):
@@ -83,9 +87,13 @@ def decode(text: bytes, path: Path) -> About:
                     f"{path}: {name} is {getattr(version, name)}, written by a newer version; "
                     f"this one reads up to {known}"
                 )
-        return msgspec.json.decode(text, type=About)
+        about = msgspec.json.decode(text, type=About)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise TapeError(f"{path}: {error}") from None
+    # It names files: whatever else stands there could name any file.
+    if not _DIGEST.fullmatch(about.tape_digest):
+        raise TapeError(f"{path}: tape_digest is {about.tape_digest!r}, expected 64 hex digits")
+    return about
 
 
 def encode(about: About, **more: Any) -> bytes:

@@ -1,7 +1,7 @@
 """Columns of a row group as Parquet stores them: a dictionary and one page, compressed, described.
 
 Written here and not by a library because none lets the width of places in a dictionary be chosen
-(docs/decisions/0018-parquet-is-written-here.md); the tests read every file with three others.
+(docs/decisions/0019-parquet-pages-are-written-here.md); the tests read the files with four.
 """
 
 from __future__ import annotations

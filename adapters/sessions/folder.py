@@ -25,7 +25,8 @@ from foldbook.engine.session import Session, Tape
 from foldbook.engine.specs import Market
 
 from .about import About, about_of, decode, encode, markets_of
-from .hot import Wanted, cached, digest_of, map_hot, map_old, mapped, write_hot
+from .exchange import exchange
+from .hot import Wanted, cached, digest_of, made, map_hot, map_old, write_hot
 from .portable import read_about, read_rows, seal_of
 from .writing import write_portable
 
@@ -63,15 +64,15 @@ def write(
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
     try:
+        temporary.mkdir()
         _write_files(temporary, name, markets, blocks, facts)
         _replace(temporary, target)
     except OSError as error:
-        raise OSError(
-            error.errno, f"cannot be written: {error.strerror or error}; what was there before "
-            "is as it was", str(target)
-        ) from None
+        if Path(error.filename or temporary).is_relative_to(temporary):
+            said = f"cannot be written: {error.strerror or error}; what was there is as it was"
+            raise OSError(error.errno, said, str(target)) from None
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return load(target)
@@ -159,19 +160,32 @@ def _about(folder: Path) -> About:
 
 def _rows(place: Path, about: About) -> np.ndarray:
     if about.format == _OLD_FORMAT and not place.is_file():
-        rows = map_old(place / TAPE_FILE)
-        if len(rows) != about.events:
+        old = map_old(place / TAPE_FILE)
+        if len(old) != about.events:
             raise TapeError(f"{place / ABOUT_FILE}: events is {about.events}, but {TAPE_FILE} has "
-                            f"{len(rows)} rows")
-        return rows
+                            f"{len(old)} rows")
+        return old
     source = place if place.is_file() else place / PORTABLE_FILE
     places = [cached(about.tape_digest)]
     if source != place:
         places.insert(0, place / TAPE_FILE)
-    return mapped(
-        places,
-        Wanted(about.events, about.tape_digest, source, partial(read_rows, source, about)),
-    )
+    for each in places:
+        if (rows := map_hot(each, about.events, about.tape_digest)) is not None:
+            return rows
+    _check(about, source, place / ABOUT_FILE)
+    fill = partial(read_rows, source, about)
+    return made(places, Wanted(about.events, about.tape_digest, source, fill))
+
+
+def _check(about: About, source: Path, path: Path) -> None:
+    """Check that what `path` says of a Parquet file is what the file says itself."""
+    itself = read_about(source)
+    for name in about.__struct_fields__:
+        if getattr(about, name) != getattr(itself, name):
+            raise TapeError(
+                f"{path}: {name} is {getattr(about, name)}, but {getattr(itself, name)} in "
+                f"{source.name}: remove {path.name}, and it is made anew"
+            )
 
 
 def _write_files(
@@ -204,18 +218,23 @@ def _write_text(path: Path, about: About) -> None:
 
 
 def _replace(temporary: Path, target: Path) -> None:
-    """Rename `temporary` to `target`; an old session at `target` is put aside and then removed."""
+    """Put `temporary` where `target` is; what was there is then where `temporary` was."""
+    _sync(temporary)
     if not target.exists():
         temporary.rename(target)
-        return
-    marks = (target / ABOUT_FILE, target / PORTABLE_FILE)
-    if any(target.iterdir()) and not any(mark.exists() for mark in marks):
-        raise TapeError(f"{target}: exists and is no session: not replaced")
-    old = target.with_name(f".{target.name}.old.{os.getpid()}")
-    target.rename(old)
+    else:
+        marks = (target / ABOUT_FILE, target / PORTABLE_FILE)
+        is_session = any(mark.exists() for mark in marks)
+        if not is_session and (not target.is_dir() or any(target.iterdir())):
+            raise TapeError(f"{target}: exists and is no session: not replaced")
+        exchange(temporary, target)
+    _sync(target.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Have the names in a folder written to disk."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        temporary.rename(target)
-    except OSError:
-        old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+        os.fsync(handle)
+    finally:
+        os.close(handle)

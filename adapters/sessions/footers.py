@@ -11,6 +11,8 @@ from .thrift import Kind, struct
 MAGIC = b"PAR1"
 _CREATED_BY = b"foldbook"
 _REQUIRED = 0
+_ORDINALS = 1 << 15
+"""Row groups that can be numbered; more need no numbers."""
 _LOGICAL = {"string": 1, "timestamp": 8, "int": 10}
 """Fields of the union LogicalType."""
 _CONVERTED = {
@@ -63,7 +65,7 @@ def group(chunks: Sequence[Chunk], offset: int, number: int) -> bytes:
         (4, Kind.LIST, (Kind.STRUCT, ascending)),
         (5, Kind.I64, offset),
         (6, Kind.I64, at - offset),
-        (7, Kind.I16, number),
+        (7, Kind.I16, number if number < _ORDINALS else None),
     )
 
 

@@ -81,8 +81,9 @@ def map_old(path: Path) -> np.ndarray:
         rows: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise TapeError(f"{path}: is missing") from None
-    except (ValueError, EOFError, OSError) as error:
-        raise TapeError(f"{path}: is truncated or not a tape: {error}") from None
+    except Exception as error:  # what a damaged header raises, NumPy does not say
+        said = str(error).partition("\n")[0]
+        raise TapeError(f"{path}: is truncated or not a tape: {said}") from None
     if rows.dtype != TAPE_DTYPE or rows.ndim != 1:
         raise TapeError(f"{path}: rows are {rows.dtype} of shape {rows.shape}, not TAPE_DTYPE (n,)")
     return rows
@@ -101,15 +102,12 @@ class Wanted:
     fill: Callable[[np.ndarray], None]
 
 
-def mapped(places: Sequence[Path], tape: Wanted) -> np.ndarray:
-    """Return the rows from the first place that has them; else make them in the first that can.
+def made(places: Sequence[Path], tape: Wanted) -> np.ndarray:
+    """Make the hot form in the first place that can be written to, and return its rows.
 
     Raises what `fill` raises, TapeError if its rows have another digest, and OSError if no place
     can be written to.
     """
-    for place in places:
-        if (rows := map_hot(place, tape.events, tape.digest)) is not None:
-            return rows
     for place in places[:-1]:
         with suppress(OSError):
             return _made(place, tape)

@@ -1,7 +1,7 @@
 """Integers into the bits of a Parquet page: places in a dictionary, and differences.
 
-A place in a dictionary takes 1, 2, 4, 8 or 16 bits, never 7 or 11: what compresses a page afterwards
-sees bytes, and values that do not straddle them come out a fifth smaller.
+A place in a dictionary takes 1, 2, 4, 8 or 16 bits, never 7 or 11: what compresses a page
+afterwards sees bytes, and places that do not straddle them come out a fifth smaller.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def packed_differences(values: np.ndarray) -> bytes:
 
 
 @compiled
-def _pack_blocks(values, written):
+def _pack_blocks(values, written):  # type: ignore[no-untyped-def]
     """Write the blocks after the first value into `written`; return how many bytes they take."""
     at = 0
     for begin in range(1, len(values), BLOCK):

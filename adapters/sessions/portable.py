@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,7 +75,7 @@ def read_rows(path: Path, about: About, rows: np.ndarray) -> None:
     """
     tickers = [each.ticker for each in about.markets]
     places = _Places(about.events, path)
-    with _opened(path) as file:
+    with _opened(path, ["ticker"]) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group)
             at, found = rows_of(table, tickers, path)
@@ -99,6 +99,8 @@ class _Places:
                      f"is not between 0 and {len(self._taken) - 1}")
         self._refuse(places, (steps[0] < 0) | ((steps[0] == 0) & (steps[1] <= 0)),
                      "is out of order: rows are sorted by market, then row")
+        ordered = np.sort(places, kind="stable")
+        self._refuse(ordered[1:], ordered[1:] == ordered[:-1], "is there twice")
         self._refuse(places, self._taken[places], "is there twice")
         self._taken[places] = True
         self._last = pairs[:, -1:]
@@ -109,13 +111,13 @@ class _Places:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[parquet.ParquetFile]:
+def _opened(path: Path, dictionaries: Sequence[str] = ()) -> Iterator[parquet.ParquetFile]:
     """Open a Parquet file, and name it in whatever is wrong with it. Raises TapeError."""
     from pyarrow import ArrowException, parquet
 
     try:
-        with parquet.ParquetFile(path, read_dictionary=["ticker"]) as file:
+        with parquet.ParquetFile(path, read_dictionary=dictionaries) as file:
             yield file
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, UnicodeDecodeError, KeyError, OverflowError) as error:
         said = " ".join(str(error).split())[:200]
         raise TapeError(f"{path}: is damaged or no Parquet file: {said}") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from enum import IntEnum, IntFlag
 from pathlib import Path
 
 import attrs
@@ -57,11 +58,11 @@ def _chunks(rows: np.ndarray, places: np.ndarray, tickers: list[str]) -> list[Ch
 
 def _text(about: About) -> bytes:
     """Return the value of the metadata: about the session, its columns, and what numbers mean."""
-    enums = {"TapeKind": TapeKind, "Side": Side, "TapeFlag": TapeFlag, "MarketStatus": MarketStatus}
+    enums: tuple[type[IntEnum] | type[IntFlag], ...] = (TapeKind, Side, TapeFlag, MarketStatus)
     return encode(
         about,
         columns={name: attrs.asdict(each) for name, each in COLUMNS.items()},
-        meanings={name: {each.name: int(each) for each in enum} for name, enum in enums.items()},
+        meanings={enum.__name__: {each.name: each.value for each in enum} for enum in enums},
     )
 
 
@@ -71,6 +72,8 @@ def _groups(markets: np.ndarray, count: int) -> Iterator[np.ndarray]:
 
     A market of more than GROUP_ROWS has groups of its own; smaller ones share.
     """
+    if not len(markets):
+        return
     sizes = np.zeros(count, np.int64)
     for _, block in _blocks(markets):
         sizes += np.bincount(block, minlength=count)

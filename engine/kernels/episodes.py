@@ -19,6 +19,7 @@ from ..units import PPM, SECOND
 from .book import base_of, visible_best
 from .codecs import CODEC, CODEC_WORDS, GIVEN, act, copy_values, mask_actions
 from .delays import draw
+from .desks import desk_at
 from .layout import (
     BEST_BUY,
     CASH,
@@ -90,7 +91,6 @@ RESET_NEXT_STEP, RESET_SAME_STEP, RESET_DISABLED = range(3)
     OPENED_WITH,  # value at the start of the episode
     LAST_ORDER,  # ns; NO_TIME before the first
     TAKES,  # 1 once a fill of the episode has taken displayed depth
-    CLOSES,  # ns; when the market is due to close; NO_TIME unknown
     FILLS,  # of the last step
     FILLS_ALL,  # of the episode
     REWARD_UNITS,  # change of value in the last step
@@ -110,7 +110,7 @@ RESET_NEXT_STEP, RESET_SAME_STEP, RESET_DISABLED = range(3)
     KNOWN_POSITION,
     KNOWN_ROWS,  # of the journal
     ENV_WORDS,
-) = range(33)
+) = range(32)
 LANES = 4
 
 ACTING, ADVANCING = range(2)
@@ -123,9 +123,8 @@ ACTING, ADVANCING = range(2)
     CHECKPOINTS,
     FIRST_START,  # rows at which an episode may begin, within the market
     LAST_START,
-    CLOSES_AT,
     COURSE_WORDS,
-) = range(8)
+) = range(7)
 
 DONE, MORE, FAILED = range(3)
 """What a step comes to: it is done, the journal buffer is full, or a command could not be sent."""
@@ -197,7 +196,7 @@ def note(run, words):
 @inner
 def _show(run, columns, recipe, plan, env, outs):
     observation, mask, trial, scratch = outs
-    times = (env[LAST_ORDER], env[STARTED_AT], env[CLOSES], env[TAKES])
+    times = (env[LAST_ORDER], env[STARTED_AT], env[TAKES])
     observe(run, columns, recipe, times, scratch, observation)
     if plan[HAS_MASK] == 1:
         mask_actions(run, 0, plan, trial, mask)
@@ -209,14 +208,14 @@ def _advance(run, tape, delivered, plan, env, action):
     state = run.state
     if env[STAGE] == ACTING:
         _set_cause(run, tape, plan)
-        requests = state[base_of(state, 0) + REQUESTS]
+        requests = state[desk_at(state, 0) + REQUESTS]
         act(run, 0, plan, action)
         state[CAUSE_KIND] = 0
         state[CAUSE_MARKET] = 0
         state[CAUSE_ROW] = 0
         if state[ERROR] != ERROR_NONE:
             return FAILED
-        if state[base_of(state, 0) + REQUESTS] != requests:
+        if state[desk_at(state, 0) + REQUESTS] != requests:
             _note_order(run, env)
         env[STOP] = _moment(run, plan, env)
         env[STAGE] = ADVANCING
@@ -538,7 +537,6 @@ def _begin(run, pool, plan, env, choice):
     env[EPISODE] += 1
     env[STARTED_AT] = state[NOW]
     env[LAST_ORDER] = NO_TIME
-    env[CLOSES] = entry_of[CLOSES_AT]
     _read(run, env, plan[KEEPS_JOURNAL] == 0)
     _stand(run, env)
     env[OPENED_WITH] = env[VALUE]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..kernels.layout import (
+    ACCOUNT,
     AHEAD,
     CLIENT,
     EXPIRES,
@@ -17,6 +18,7 @@ from ..kernels.layout import (
     LEFT,
     NEXT,
     NUMBER,
+    OF_ACCOUNT,
     OF_CLIENT,
     OF_EXPIRES,
     OF_FLAGS,
@@ -28,6 +30,7 @@ from ..kernels.layout import (
     OF_TIF,
     ORDER_WORDS,
     ORDERS,
+    OWNER,
     RANK,
     REQUEST,
     TICK,
@@ -95,7 +98,8 @@ class OrdersView(MarketsView):
                 slot = memory[head + side]
                 while slot:
                     at = memory[self._bases[index] + ORDERS] + ORDER_WORDS * slot
-                    orders.append(self._order(index, side, at))
+                    if memory[at + OWNER] == memory[ACCOUNT]:
+                        orders.append(self._order(index, side, at))
                     slot = memory[at + NEXT]
                 if memory[FLIGHT_COUNT]:
                     orders += self._on_their_way(index, side)
@@ -148,6 +152,7 @@ class OrdersView(MarketsView):
             at = memory[FLIGHTS] + FLIGHT_WORDS * flight
             if (
                 memory[at + REQUEST] != JournalKind.SUBMITTED
+                or memory[at + OF_ACCOUNT] != memory[ACCOUNT]
                 or memory[at + OF_MARKET] != market
                 or memory[at + OF_SIDE] != side
             ):
