@@ -45,8 +45,10 @@ def marks(session: Session) -> np.ndarray:
     return _marks[session.tape]
 
 
-def ledger(session: Session, journal: Journal, stands: np.ndarray) -> np.ndarray:
-    """Split the change of portfolio value between moments of a run marked at the mid.
+def ledger(
+    session: Session, journal: Journal, stands: np.ndarray, account: int = 0
+) -> np.ndarray:
+    """Split the change of an account's portfolio value between moments of a run marked at the mid.
 
     stands: int64, shape (n, 2), ascending: how many tape rows and how many journal rows are known
     at each moment, the first row of the journal always. Returns LEDGER_DTYPE, shape (n - 1,), a
@@ -56,6 +58,7 @@ def ledger(session: Session, journal: Journal, stands: np.ndarray) -> np.ndarray
     _check(session, journal, stands)
     parts = np.zeros(len(journal), LEDGER_DTYPE)
     value = np.zeros(len(stands), np.int64)
+    journal = _of_account(journal, account)
     rows = journal.rows
     value += np.cumsum(rows["cash"] - rows["fee"])[stands[:, 1] - 1]
     returned = np.where(rows["kind"] == JournalKind.COLLATERAL_RETURNED, rows["cash"], 0)
@@ -94,6 +97,15 @@ def _check(session: Session, journal: Journal, stands: np.ndarray) -> None:
             f"stands: expected ascending numbers of tape rows up to {last[0]} and of journal rows "
             f"from 1 to {last[1]}"
         )
+
+
+def _of_account(journal: Journal, account: int) -> Journal:
+    """Return a journal in which the rows of other accounts do nothing."""
+    rows = journal.rows.copy()
+    others = rows["account"] != account
+    rows["kind"][others] = JournalKind.SUBMITTED
+    rows["cash"][others] = rows["fee"][others] = 0
+    return Journal(rows, journal.places)
 
 
 def _split(session: Session, journal: Journal, market: int, parts: np.ndarray) -> None:

@@ -197,7 +197,7 @@ def test_ledger_of_a_backtest_of_several_markets():
     stands = np.stack([places, np.maximum(known, 1)], axis=1)
     stands = np.concatenate([[[0, 1]], stands, [[len(whole.tape), len(journal)]]])
     split = ledger(whole, journal, stands)
-    assert change(split).sum() == result.pnl
+    assert change(split).sum() == result.simulation.reward.value - dollars(1000)
     assert total(ledger(whole, journal, stands[[0, -1]])) == total(split)
     assert split["settlement"].any() and (split["spread"] > 0).any()
 
