@@ -88,7 +88,7 @@ def final_book(sim):
 
 
 def main():
-    given = driving.arguments()
+    given = driving.arguments(("--qty", 0.0))
     columns = driving.load(given.feed, given.limit)
     count, final = len(columns["ts"]), {side: columns[side] for side in ("bids", "asks")}
     last = int(columns["rows"][-1]) + 1
@@ -98,6 +98,9 @@ def main():
         session = Session(Tape(session.tape.rows[:last]), session.markets, name="prefix")
     rule, _, late = given.mode.partition("-")
     chosen = {"replay": watch, "maker": quote_best, "python": quote_best_python}[rule]
+    if given.qty:
+        qty = round(given.qty * 100)
+        chosen = quote_best(qty=qty, limit=50 * qty)
 
     def run():
         sim = simulation(session, bool(late))
@@ -112,6 +115,11 @@ def main():
             "cancels": int((rows["kind"] == JournalKind.CANCEL_REQUESTED).sum()),
             "fills": len(fills), "position": sim.positions.qty(0) / 100,
             "book": driving.same_book(final, book[0], book[1]),
+            # Only the comparison of fills, which sets a quantity, wants them one by one.
+            "noted": [
+                [int(fill["ts"]), int(fill["side"]), int(fill["price"]) // 100]
+                for fill in (fills if given.qty else ())
+            ],
         }  # fmt: skip
 
     _, first, _ = driving.timed(run)
