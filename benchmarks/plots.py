@@ -27,7 +27,8 @@ def log_log(title: str, points: Points, x_name: str, y_name: str) -> str:
 
     (x0, y0), last = points[0], points[-1][0]
     top = min(last, x0 * 10 ** ys[1] / y0)
-    lines = [_path([place(x0, y0), place(top, y0 * top / x0)], 'stroke="#999" stroke-dasharray="4"')]
+    linear = [place(x0, y0), place(top, y0 * top / x0)]
+    lines = [_path(linear, 'stroke="#999" stroke-dasharray="4"')]
     lines.append(_path([place(x, y) for x, y in points], 'stroke="#06c" stroke-width="2"'))
     lines += [_dot(*place(x, y)) for x, y in points]
     for power in range(xs[0], xs[1] + 1):

@@ -46,18 +46,23 @@ def make(folder: Path, events: int) -> Path:
 
 def session(events: int) -> Session:
     """Return the first rows of a synthetic session, cut after a burst, before its end is known."""
-    made = synthetic.session(
+    made = uncut(events)
+    rows = made.tape.rows
+    end = int(np.searchsorted(rows["ts"], rows["ts"][events], side="left"))
+    rows = rows[:end].copy()
+    rows["recv"] = rows["ts"] + FEED_DELAY
+    return Session(Tape(rows), made.markets, name=f"feed-{events}")
+
+
+def uncut(events: int) -> Session:
+    """Return the synthetic session that the feed of this size is a stretch of."""
+    return synthetic.session(
         seed=SEED,
         events=events * 21 // 20 + 300,
         minutes=max(1, events // EVENTS_PER_MINUTE),
         volatility=0.5,
         settle=False,
     )
-    rows = made.tape.rows
-    end = int(np.searchsorted(rows["ts"], rows["ts"][events], side="left"))
-    rows = rows[:end].copy()
-    rows["recv"] = rows["ts"] + FEED_DELAY
-    return Session(Tape(rows), made.markets, name=f"feed-{events}")
 
 
 def columns_of(session: Session) -> dict[str, np.ndarray]:

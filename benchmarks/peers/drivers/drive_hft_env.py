@@ -29,7 +29,7 @@ def act(hbt, state, action, step, observation):
             hbt.cancel(0, own, False)
         state[0] = 0
     bid, ask = depth.best_bid_tick, depth.best_ask_tick
-    if action and 1 <= bid and ask <= 99:
+    if action and bid >= 1 and ask <= 99:
         number = np.int64(state[1]) + 1
         if action == 1 or action == 4:
             hbt.submit_buy_order(0, number, ask * 0.01, 10.0, GTC, LIMIT, False)

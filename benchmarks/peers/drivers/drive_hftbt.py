@@ -47,9 +47,9 @@ def final_book(hbt):
     """Return the book, contracts by cents."""
     book = np.zeros((2, 101))
     for price in hbt.bids:
-        book[0, int(round(price * 100))] = hbt.bids[price]
+        book[0, round(price * 100)] = hbt.bids[price]
     for price in hbt.asks:
-        book[1, int(round(price * 100))] = hbt.asks[price]
+        book[1, round(price * 100)] = hbt.asks[price]
     return book
 
 

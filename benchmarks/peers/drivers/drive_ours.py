@@ -49,7 +49,7 @@ def quote_best(sim, words):
         if own:
             verbs.cancel(sim, 0, own)
     bid, ask = verbs.best(sim, 0, 0), verbs.best(sim, 0, 1)
-    if 0 < bid and position < words[1]:
+    if bid > 0 and position < words[1]:
         verbs.submit_as(sim, 0, 0, (bid, words[0], _GTC, _POST_ONLY))
     if ask < 10_000 and position > -words[1]:
         verbs.submit_as(sim, 0, 1, (ask, words[0], _GTC, _POST_ONLY))
