@@ -22,7 +22,7 @@ from foldbook.adapters.gym.policies import Constant, RandomPolicy, evaluate, tab
 from foldbook.adapters.gym.setting import Setting
 from foldbook.examples.market_maker import MarketMaker
 
-PLAYED = {"actions": "limit5", "observation": "core", "cadence": "change"}
+PLAYED: dict[str, Any] = {"actions": "limit5", "observation": "core", "cadence": "change"}
 HORIZON, EPOCHS, BATCHES = 32, 2, 4
 DISCOUNT, SMOOTHING, CLIP, ENTROPY, RATE = 0.99, 0.95, 0.2, 0.01, 3e-4
 

@@ -4,6 +4,8 @@ It trains along a curriculum, from tight markets to wide ones. What depends on t
 is not printed.
 """
 
+from typing import Any
+
 import torch
 from sb3_contrib import MaskablePPO
 
@@ -15,7 +17,7 @@ from foldbook.adapters.gym.sb3 import MarketVecEnv, ModelPolicy, MonitorCallback
 from foldbook.adapters.gym.setting import Setting
 from foldbook.examples.market_maker import MarketMaker
 
-PLAYED = {"actions": "sized21", "observation": "core", "cadence": "quote"}
+PLAYED: dict[str, Any] = {"actions": "sized21", "observation": "core", "cadence": "quote"}
 
 
 def main() -> None:

@@ -4,6 +4,8 @@ At this size it learns nothing worth having; the steps are those of a real train
 the floats of torch is not printed: run it with `table(scores)` of all contestants to see it.
 """
 
+from typing import Any
+
 import torch
 from stable_baselines3 import PPO
 
@@ -14,7 +16,7 @@ from foldbook.adapters.gym.sb3 import MarketVecEnv, ModelPolicy, MonitorCallback
 from foldbook.adapters.gym.setting import Setting
 from foldbook.examples.market_maker import MarketMaker
 
-PLAYED = {"actions": "limit5", "observation": "core", "cadence": "change"}
+PLAYED: dict[str, Any] = {"actions": "limit5", "observation": "core", "cadence": "change"}
 
 
 def main() -> None:

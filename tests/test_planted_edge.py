@@ -26,9 +26,7 @@ def test_the_edge_is_planted():
                 moves += 1
                 right += (book.best_bid > before) == (leaning > 0)
             before = book.best_bid
-            sizes = [sum(each.qty for each in levels if each.price == best)
-                     for levels, best in ((book.bids, book.best_bid), (book.asks, book.best_ask))]
-            leaning = sizes[0] - sizes[1]
+            leaning = book.best_bid_qty - book.best_ask_qty
     assert moves > 1000
     assert right / moves == pytest.approx(planted_edge.EDGE / 100, abs=0.04)
 

@@ -172,7 +172,7 @@ class ModelPolicy:
 
 def _arguments(function: Any) -> Iterable[str]:
     code = function.__func__.__code__
-    return code.co_varnames[: code.co_argcount]  # type: ignore[no-any-return]
+    return code.co_varnames[: code.co_argcount]
 
 
 class MonitorCallback(BaseCallback):
