@@ -127,7 +127,6 @@ class PolicyStrategy:
         if words[_P + kernel.STARTED_AT] < 0:
             words[_P + kernel.STARTED_AT] = sim.now
             words[_P + kernel.LAST_ORDER] = NO_TIME
-            words[_P + kernel.CLOSES] = self.course.pool.table[0, kernel.CLOSES_AT]
             # The book is looked at itself, whether or not own fills have taken of it.
             words[_P + kernel.TAKES] = 1
         if not self._outs:
