@@ -54,7 +54,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
 
     autoreset_mode: "NextStep", "SameStep" or "Disabled". threads: 1 or 2. Infos are arrays, int64:
     market (its number in `markets`), step, portfolio_value, cash, fees, position, fills,
-    journal, reward_units and the action_mask (int8), each with a mask beside it as Gymnasium has them.
+    journal, reward_units and the action_mask (int8), each with a mask beside it (see Gymnasium).
     `seed` counts up from environment to environment. With copy=False, observations and masks are
     written anew by each step: copy what is to be kept. `reset(options=)` takes reset_mask (bool)
     and cash (of the episodes from then on).
