@@ -28,7 +28,7 @@ SECONDS = 300
 START = 1_785_888_000_000_000_000
 _LEVELS = 3
 _THIN, _THICK, _BEHIND = contracts(200), contracts(800), contracts(500)
-_LOW, _HIGH = 35, 65
+_LOW, _HIGH = 15, 85
 PLAYED: dict[str, Any] = {
     "actions": "limit5", "observation": ("imbalance_1", "yes_mid", "inventory"),
     "fees": NO_FEES, "reward_scale": 1e-6, "cadence": "change",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from foldbook.benchmarks import planted_edge
@@ -32,9 +31,9 @@ def test_the_edge_is_planted():
 
 
 def test_training_finds_it(capsys):
-    """At toy size: one seed, and the trained policy is ahead of all that know nothing."""
-    arguments = ["--seeds", "1", "--steps", "8192", "--sessions", "2"]
-    assert planted_edge.main(arguments) == 0
+    """At toy size: one seed, and the trained policy earns, where holding and chance do not."""
+    planted_edge.main(["--seeds", "1", "--steps", "8192", "--sessions", "4"])
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in printed[:3]] == ["ppo", "hold", "random"]
-    assert np.isclose(float(printed[1][10:20]), 0.0)
+    earned = [float(line[10:20]) for line in printed[:3]]
+    assert earned[0] > 0 == earned[1] > earned[2]
