@@ -148,7 +148,7 @@ def main(events: int, folder: Path, to: Path | None, no_install: bool, as_json: 
         for name, count in answer["rules"].items():
             click.echo(f"  {count:8} {name}: {RULES[name]}")
         taken = answer["by_takings"]
-        click.echo(f"  without giving back: {taken['more']} more and {taken['fewer']} fewer of ours")
+        click.echo(f"  takings kept: {taken['more']} more and {taken['fewer']} fewer of ours")
         for name, counts in answer["totals"].items():
             click.echo(f"  {name}: {counts}")
         for each in answer["unexplained"][:5]:
