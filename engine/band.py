@@ -85,6 +85,7 @@ _CLASSES = {
     Evidence.THROUGH: "through",
     Evidence.QUEUE: "queue",
     Evidence.BEYOND: "beyond",
+    Evidence.ACCOUNT: "account",
     Evidence.NONE: "remainder",
 }
 

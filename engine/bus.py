@@ -17,13 +17,13 @@ from .compiled import INT, JIT_DISABLED, WORDS, compiled, prepare
 from .delivery import delays_table, delivery_times
 from .errors import CapacityError, JournalError, StrategyError
 from .journal import Journal
-from .kernels import commands, layout, loop, programs
+from .kernels import commands, desks, layout, loop, programs
 from .kernels.layout import CURSOR, JOURNAL_BASE, JOURNAL_COUNT, NOW, USER_WORDS, Capacities, Run
 from .kernels.refusals import Command
 from .programs import CompiledProjection
 from .schema import JOURNAL_DTYPE, NO_TIME, JournalKind, Mark
 from .session import Session, Tape
-from .specs import Latency, Models, QueueModel
+from .specs import Latency, Models, QueueModel, Risk
 
 NO_STOP = 1 << 62
 """A row count that no tape has: advance without a limit in rows."""
@@ -40,6 +40,9 @@ numba takes a slow way with enums."""
 
 class Bus:
     """State and journal of one run over a session, and the kernels that move them.
+
+    others: (cash, limits) of accounts beside the first, which trade with it on one book. Commands
+    are those of the account in use, see `use`. Raises ValueError for what only one account has.
 
     memory and sight are views of the venue's state and of the state that the agent sees; they are
     one and the same where nothing delays the agent's sight.
@@ -70,6 +73,7 @@ class Bus:
         client_ids: int = 0,
         order_groups: int = 0,
         projections: Sequence[CompiledProjection] = (),
+        others: Sequence[tuple[int, Risk]] = (),
     ):
         for name, value, least in (
             ("order_capacity", order_capacity, 1),
@@ -82,11 +86,20 @@ class Bus:
         for ticker, _ in models.market_fees:
             if ticker not in known:
                 raise ValueError(f"market_fees: {ticker!r} is no market of session {session.name}")
+        if others and models.latency.delays_sight:
+            raise ValueError(
+                "latency: accounts that trade with each other have no feed or response delay yet"
+            )
+        if others and projections:
+            raise ValueError(
+                "projections: accounts that trade with each other have no compiled ones yet"
+            )
         self.session = session
         self.projections = tuple(projections)
         user_words = programs.FIRST_WORD + sum(one.words for one in self.projections)
         capacities = Capacities(order_capacity, client_ids, order_groups, user_words)
-        self.state = layout.new_state(session.markets, models, mark, capacities)
+        risks = [risk for _, risk in others]
+        self.state = layout.new_state(session.markets, models, mark, capacities, risks)
         self.memory = memoryview(self.state)  # type: ignore[arg-type]
         self.slack = self.memory[layout.SLACK]
         self._queue = _queue_function(models)
@@ -103,7 +116,9 @@ class Bus:
         self.run = Run(
             self.state, np.empty(rows, JOURNAL_DTYPE), np.empty(rows, np.int64), self.state, tables
         )
-        loop.start(self.run, session.start, cash)
+        for account, amount in enumerate((cash, *(amount for amount, _ in others))):
+            self.use(account)
+            loop.start(self.run, session.start, amount)
         self._delivered = _NOTHING
         self.sight = self.memory
         if models.latency.delays_sight:
@@ -111,6 +126,16 @@ class Bus:
             self.run = self.run._replace(seen=self.state.copy())
             self.run.seen[layout.SIGHT] = 1
             self.sight = memoryview(self.run.seen)  # type: ignore[arg-type]
+
+    @property
+    def accounts(self) -> int:
+        """How many accounts there are."""
+        return int(self.memory[layout.ACCOUNTS])
+
+    def use(self, account: int) -> None:
+        """Put an account to use: commands are its own, and so is what `memory` says of one."""
+        if self.memory[layout.ACCOUNT] != account:
+            desks.swap(self.state, account)
 
     def _seal(self, rows: int) -> None:
         """Keep what was written and continue in a buffer with room for `rows`.
@@ -229,7 +254,7 @@ class Bus:
         """Submit an order; return its number. Raises CapacityError if there is no room for it."""
         memory = self.memory
         self._check_room()
-        if memory[self.base(command.market) + layout.HELD] == memory[layout.ORDER_CAPACITY]:
+        if memory[self.desk(command.market) + layout.HELD] == memory[layout.ORDER_CAPACITY]:
             raise CapacityError(
                 f"market {self.session.markets[command.market].ticker}: all order slots are "
                 f"taken ({memory[layout.ORDER_CAPACITY]}); raise order_capacity"
@@ -245,9 +270,13 @@ class Bus:
 
     def _client_ids_in_flight(self) -> int:
         memory = self.memory
-        first = memory[layout.FLIGHTS] + layout.OF_CLIENT
-        flights = range(memory[layout.FLIGHT_COUNT])
-        return sum(memory[first + layout.FLIGHT_WORDS * each] != 0 for each in flights)
+        first = memory[layout.FLIGHTS]
+        end = first + layout.FLIGHT_WORDS * memory[layout.FLIGHT_COUNT]
+        return sum(
+            memory[at + layout.OF_CLIENT] != 0
+            and memory[at + layout.OF_ACCOUNT] == memory[layout.ACCOUNT]
+            for at in range(first, end, layout.FLIGHT_WORDS)
+        )
 
     def amend(self, command: Command) -> None:
         """Amend an order that was submitted before. Raises StrategyError if it never was."""
@@ -282,6 +311,7 @@ class Bus:
     def send_again(self, row: np.void) -> None:
         """Send a request that a journal holds, to arrive when it did."""
         self.follow()
+        self.use(int(row["account"]))
         kind = JournalKind(row["kind"])
         self.memory[layout.ARRIVES] = int(row["arrives"])
         try:
@@ -391,6 +421,10 @@ class Bus:
         """Return the offset of a market's words in the state."""
         return self.memory[layout.table_offset(len(self.session.markets)) + market]
 
+    def desk(self, market: int) -> int:
+        """Return the offset of what the account in use has in a market besides its position."""
+        return layout.desk_offset(len(self.session.markets), market)
+
     def row(self, number: int) -> np.void:
         """Return one journal row by its number."""
         offset = number - self.memory[JOURNAL_BASE]
@@ -438,8 +472,10 @@ class Bus:
         self._seal(max(_BUFFER_ROWS, 4 * self.slack))
 
     def state_bytes(self) -> bytes:
-        """Return the bytes of the state without the words that say how the run is being driven."""
+        """Return the bytes of the state without the words that say how the run is being driven,
+        and as they are while the first account is in use."""
         self.project()
+        self.use(0)
         return self.state[layout.DRIVER_WORDS :].tobytes()
 
     def rebuild(self, rows: np.ndarray, places: np.ndarray, stop: int) -> int:

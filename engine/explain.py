@@ -30,6 +30,7 @@ _EVIDENCE = {
     Evidence.THROUGH: "maker, the level was traded or quoted through",
     Evidence.QUEUE: "maker, a trade went beyond what stood ahead in the queue",
     Evidence.BEYOND: "maker, beyond what the record can show (it has shown no trade yet)",
+    Evidence.ACCOUNT: "with another account of the simulation",
 }
 
 

@@ -154,6 +154,7 @@ def check_journal(rows: np.ndarray) -> dict[tuple[int, int], OrderState]:
     written: dict[int, int] = {}
     last_ts = None
     names = (
+        "account",
         "ts",
         "market",
         "row",
@@ -168,14 +169,19 @@ def check_journal(rows: np.ndarray) -> dict[tuple[int, int], OrderState]:
     )
     columns = [rows[name].tolist() for name in names]
     for number, row in enumerate(zip(*columns, strict=True)):
-        ts, market, place, kind, order, qty, left, reason, cause, cause_market, cause_row = row
+        account, ts, market, place, kind, order, qty, left, reason, *because = row
+        cause, cause_market, cause_row = because
         try:
             _check_place(ts, last_ts, place, written.get(market, 0))
             _check_cause(cause, cause_market, cause_row, written)
             kind = _kind(kind)
             _check_concern(kind, market, order)
             if order:
-                orders.setdefault((market, order), _Order()).apply(kind, qty, left, reason)
+                known = orders.setdefault((market, order), _Order(account))
+                if known.account == account:
+                    known.apply(kind, qty, left, reason)
+                else:
+                    _check_strange(kind, left, known.account)
         except JournalError as wrong:
             raise JournalError(f"journal row {number} (order {order}): {wrong}") from None
         last_ts = ts
@@ -186,9 +192,10 @@ def check_journal(rows: np.ndarray) -> dict[tuple[int, int], OrderState]:
 class _Order:
     """What the rows of one order say so far."""
 
-    __slots__ = ("filled", "left", "state")
+    __slots__ = ("account", "filled", "left", "state")
 
-    def __init__(self) -> None:
+    def __init__(self, account: int) -> None:
+        self.account = account
         self.state: OrderState | None = None
         self.left = 0
         self.filled = 0
@@ -234,6 +241,12 @@ def _check_place(ts: int, last_ts: int | None, row: int, expected: int) -> None:
 def _check_cause(kind: int, market: int, row: int, written: Mapping[int, int]) -> None:
     if kind == CauseKind.JOURNAL and not 0 <= row < written.get(market, 0):
         raise JournalError(f"its cause, row {row} of market {market}, does not precede it")
+
+
+def _check_strange(kind: JournalKind, left: int, owner: int) -> None:
+    """Check a row of an account about an order of another: it can ask, and be refused."""
+    if kind not in (*_REQUESTS, *_REFUSALS) or left != 0:
+        raise JournalError(f"{kind.name} of an order of account {owner}")
 
 
 def _check_concern(kind: JournalKind, market: int, order: int) -> None:

@@ -8,7 +8,8 @@ commands queue behind what is being delivered.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -59,18 +60,10 @@ def play(
     every: ns between the calls of a function. Raises StrategyError, chained to what the strategy
     raised, if it did.
     """
-    if every is not None and every <= 0:
-        raise ValueError(f"every: {every} ns; expected a positive time")
+    check_strategy(strategy, every)
     is_compiled = isinstance(strategy, CompiledStrategy)
-    if every is not None and not is_compiled and not callable(strategy):
-        raise StrategyError(f"{strategy!r} is no function, and every= calls one")
-    if every is None and not is_compiled and not any(hasattr(strategy, hook) for hook in HOOKS):
-        raise StrategyError(
-            f"{strategy!r} has none of the hooks {', '.join(HOOKS)}; a plain function needs every="
-        )
-    player = _Player(sim, strategy, progress)
-    sim.is_playing = True
-    try:
+    player = Player(sim, strategy, progress)
+    with playing([sim]):
         if is_compiled:
             sim.bus.play(strategy.decide, strategy.words(), every or 0, progress)
         elif every is not None:
@@ -79,14 +72,38 @@ def play(
             player.play_news()
         else:
             player.play_hooks()
+    sim.serve()
+
+
+def check_strategy(strategy: Any, every: int | None) -> None:
+    """Raise ValueError or StrategyError if nothing can be played to a strategy."""
+    if every is not None and every <= 0:
+        raise ValueError(f"every: {every} ns; expected a positive time")
+    if isinstance(strategy, CompiledStrategy):
+        return
+    if every is not None and not callable(strategy):
+        raise StrategyError(f"{strategy!r} is no function, and every= calls one")
+    if every is None and not any(hasattr(strategy, hook) for hook in HOOKS):
+        raise StrategyError(
+            f"{strategy!r} has none of the hooks {', '.join(HOOKS)}; a plain function needs every="
+        )
+
+
+@contextmanager
+def playing(sims: Sequence[Simulation]) -> Iterator[None]:
+    """Let strategies be played to; what they raise becomes a StrategyError."""
+    for sim in sims:
+        sim.is_playing = True
+    try:
+        yield
     except (FoldbookError, KeyboardInterrupt):
         raise
     except BaseException as error:  # whatever user code raises is the user's, and is chained
         raise StrategyError(f"strategy raised {_where(error)}") from error
     finally:
-        sim.is_playing = False
-        sim.bus.memory[layout.WATCH] = 0
-    sim.serve()
+        for sim in sims:
+            sim.is_playing = False
+        sims[0].bus.memory[layout.WATCH] = 0
 
 
 def _where(error: BaseException) -> str:
@@ -102,7 +119,7 @@ def _where(error: BaseException) -> str:
     return f"{type(error).__name__}: {said} ({last.filename}, line {last.lineno})"
 
 
-class _Player:
+class Player:
     """One strategy's hooks, and how far the journal and the tape have been delivered to it."""
 
     def __init__(self, sim: Simulation, strategy: Any, progress: Progress | None):
@@ -127,6 +144,34 @@ class _Player:
         self.delivered_journal = sim.bus.sight[JOURNAL_COUNT]
         self.moment = sim.now
         self.calls = 0
+
+    @property
+    def count(self) -> int:
+        """How many journal rows there are to hand on."""
+        return int(self.sim.bus.sight[JOURNAL_COUNT])
+
+    def start(self) -> None:
+        """Call the hook of the start."""
+        self.sim.cause = STARTED
+        if self.on_start:
+            self.on_start(self.sim)
+            self.deliver_journal()
+
+    def next_timer(self, end: int) -> int:
+        """Return the first timer up to `end`; NO_TIME if there is none."""
+        timers = self.sim.timers
+        return timers[0] if timers and timers[0] <= end else NO_TIME
+
+    def ring(self, timer: int) -> None:
+        """Call the hook of the timer that is due."""
+        sim = self.sim
+        sim.serve()
+        sim.timers.pop(0)
+        sim.cause = TIMED
+        if self.on_timer:
+            self._check_progress()
+            self.on_timer(sim, timer)
+        self.deliver_journal()
 
     def watch(self) -> int:
         """Return the kinds after which the strategy wants to be asked, as a bit set."""
@@ -161,25 +206,22 @@ class _Player:
             sim.advance_served(NO_TIME, NO_STOP)
         else:
             advance()
-        self._finish()
+        self.finish()
 
     def play_hooks(self) -> None:
         """Call the hooks until the tape ends and no timer is left in it."""
         sim = self.sim
         memory = sim.bus.memory
         end = sim.session.end
-        sim.cause = STARTED
-        if self.on_start:
-            self.on_start(sim)
-            self._deliver_journal()
+        self.start()
         reported = 0
         memory[layout.WATCH] = self.watch()
         while True:
-            timer = sim.timers[0] if sim.timers and sim.timers[0] <= end else NO_TIME
+            timer = self.next_timer(end)
             stop = NO_STOP if self.progress is None else reported + _PROGRESS_ROWS
             status = sim.bus.advance(timer, stop)
             if status == loop.WATCHED:
-                self._deliver_burst()
+                self.deliver_burst()
                 continue
             if self.progress is not None and stop <= sim.events < len(sim.session.tape):
                 reported = sim.events
@@ -187,15 +229,9 @@ class _Player:
                 continue
             if timer == NO_TIME:
                 break
-            sim.serve()
-            sim.timers.pop(0)
-            sim.cause = TIMED
-            if self.on_timer:
-                self._check_progress()
-                self.on_timer(sim, timer)
-            self._deliver_journal()
+            self.ring(timer)
         memory[layout.WATCH] = 0
-        self._finish()
+        self.finish()
 
     def play_news(self) -> None:
         """Call the hooks where the agent sees late: whenever it is shown something, and at timers.
@@ -209,7 +245,7 @@ class _Player:
         sim.cause = STARTED
         if self.on_start:
             self.on_start(sim)
-            self._deliver_journal()
+            self.deliver_journal()
         while True:
             timer = sim.timers[0] if sim.timers else NO_TIME
             moment = min(bus.next_news(), timer)
@@ -228,10 +264,10 @@ class _Player:
                 if self.on_timer:
                     self._check_progress()
                     self.on_timer(sim, timer)
-                self._deliver_journal()
+                self.deliver_journal()
         bus.follow()
         self._deliver_news()
-        self._finish()
+        self.finish()
 
     def _deliver_news(self) -> None:
         """Hand on the tape rows that the agent has been shown, and then what it knows of its own
@@ -254,13 +290,13 @@ class _Player:
                 sim.cause = sim.last_burst()
                 hook(sim, events.from_row(rows[i], sim.tickers))
         if self.journal_hooks:
-            self._deliver_journal()
+            self.deliver_journal()
         if self.on_book:
             for market in changed:
                 row = bus.sight[bus.base(market) + ROWS] - 1
                 sim.cause = (int(CauseKind.TAPE), market, row)
                 self.on_book(sim, sim.tickers[market])
-                self._deliver_journal()
+                self.deliver_journal()
 
     def _check_progress(self) -> None:
         """Count the calls of hooks at one moment. Raises StrategyError if they do not end."""
@@ -273,17 +309,17 @@ class _Player:
                 "events, or sets timers for now, without end"
             )
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         sim = self.sim
         sim.cause = sim.last_burst()
         sim.serve()
         if self.on_end:
             self.on_end(sim)
-            self._deliver_journal()
+            self.deliver_journal()
         if self.progress is not None:
             self.progress(sim.events, len(sim.session.tape))
 
-    def _deliver_burst(self) -> None:
+    def deliver_burst(self) -> None:
         sim = self.sim
         bus = sim.bus
         memory = bus.memory
@@ -297,21 +333,21 @@ class _Player:
             for i in (
                 np.flatnonzero(np.isin(kinds, list(self.tape_hooks))) + self.delivered_tape
             ).tolist():
-                self._deliver_journal(before=i)
+                self.deliver_journal(before=i)
                 sim.cause = cause
                 row = rows[i]
                 self.tape_hooks[int(row["kind"])](sim, events.from_row(row, sim.tickers))
             self.delivered_tape = cursor
         if self.journal_hooks:
-            self._deliver_journal()
+            self.deliver_journal()
         if self.on_book and seen & BOOK_CHANGES:
             market = int(rows[cursor - 1]["market"])
             sim.cause = (int(CauseKind.TAPE), market, memory[bus.base(market) + ROWS] - 1)
             self.on_book(sim, sim.tickers[market])
             if self.journal_hooks:
-                self._deliver_journal()
+                self.deliver_journal()
 
-    def _deliver_journal(self, before: int | None = None) -> None:
+    def deliver_journal(self, before: int | None = None) -> None:
         """Hand on journal rows, those that they cause included; or those placed by row `before`."""
         sim = self.sim
         bus = sim.bus
@@ -322,7 +358,7 @@ class _Player:
             self.delivered_journal += 1
             row = bus.row(number)
             hook = self.journal_hooks.get(int(row["kind"]))
-            if hook is not None:
+            if hook is not None and sim.is_told(row):
                 self._check_progress()
                 sim.cause = (int(CauseKind.JOURNAL), int(row["market"]), int(row["row"]))
                 hook(sim, events.from_row(row, sim.tickers))

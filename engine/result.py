@@ -244,7 +244,7 @@ class Result:
             moved = rows[done:end]
             moved = moved[moved["kind"] != JournalKind.COLLATERAL_RETURNED]
             np.add.at(earned, moved["market"], moved["cash"] - moved["fee"])
-            values[number] = earned + [bus.memory[bus.base(each) + VALUE] for each in markets]
+            values[number] = earned + [bus.memory[bus.desk(each) + VALUE] for each in markets]
             done = end
         return values
 
@@ -377,6 +377,7 @@ def _check_bounds(simulation: Simulation, journal: Journal) -> None:
     level = price // ticks[index]
     rules = {
         "market": known & ((market >= 0) | np.isin(rows["kind"], ACCOUNT_KINDS)),
+        "account": (rows["account"] >= 0) & (rows["account"] < simulation.bus.accounts),
         "side": (rows["side"] >= 0) & (rows["side"] <= 1),
         "price": ~placed | ((level > 0) & (level < levels[index]) & (price % ticks[index] == 0)),
     }

@@ -11,7 +11,7 @@ from enum import IntEnum, IntFlag
 
 import numpy as np
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 NO_TIME = np.iinfo(np.int64).max
 """A time that never comes: no expiry, no timer."""
 KEEP = -(2**31)
@@ -56,6 +56,11 @@ class TapeKind(IntEnum):
     """Events were lost: the book is not to be trusted until the next snapshot."""
     RECOVERED = 9
     """The snapshot after a gap is complete."""
+    CLOSE_TIME = 10
+    """qty: when the market is due to close, ns; the close itself is a STATUS."""
+    STRIKE = 11
+    """side: 0 the floor, 1 the cap of what settles as YES; qty: it, in millionths of its unit, of
+    any sign."""
 
 
 class TapeFlag(IntFlag):
@@ -214,6 +219,8 @@ class Evidence(IntEnum):
     """Maker; a trade went beyond what stood ahead in the queue."""
     BEYOND = 4
     """Maker; beyond what the record can show: it has shown no trade of the market so far."""
+    ACCOUNT = 5
+    """Taker or maker; the other side is another account of the simulation."""
 
 
 class CauseKind(IntEnum):
@@ -264,7 +271,8 @@ JOURNAL_DTYPE = np.dtype(
         ("client_id", "<i8"),  # the user's own number; 0 if none
         ("guessed", "<i8"),  # 0.01 contract of the way through the queue that is a guess
         ("carry", "<i8"),  # $0.000001, what the order's fees were rounded up by and not yet repaid
-        ("group", "<i8"),  # order group; 0 none
+        ("group", "<i4"),  # order group; 0 none
+        ("account", "<i4"),  # whose row it is, from 0; 0 also in rows that are no account's
         ("order", "<i4"),  # number of the order within its market, from 1
         ("price", "<i4"),  # $0.0001, YES terms
         ("market", "<i4"),  # index into Session.markets; NO_MARKET for the account

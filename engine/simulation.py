@@ -7,7 +7,7 @@ import copy
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import attrs
 import numpy as np
@@ -58,6 +58,8 @@ from .units import QTY_MAX, dollars, duration
 
 ANY_JOURNAL = sum(1 << (16 + kind) for kind in JournalKind)
 """Bit set of layout.WATCH: whatever the run adds to its journal."""
+_STRETCH = 1 << 14
+"""Tape rows, see `Simulation.advance_served`."""
 STARTED: Cause = (int(CauseKind.START), NO_MARKET, 0)
 TIMED: Cause = (int(CauseKind.TIMER), NO_MARKET, 0)
 
@@ -110,8 +112,9 @@ class Simulation:
     the session's start; market_fees as in `specs.Models`; mark is what
     positions are valued at; restored_after, collateral_return and seed as in `specs.Models`;
     order_capacity is how many orders may be open or on their way in one market at once, client_ids
-    how many own ids may be used, order_groups how many may be set. Prices, quantities and times are
-    those of `units`; markets are tickers or indices.
+    how many own ids may be used, order_groups how many may be set; all three are of each account.
+    others: (cash, limits) of accounts that trade with this one, see `accounts.Accounts`. Prices,
+    quantities and times are those of `units`; markets are tickers or indices.
 
     What it shows (`book`, `orders`, `positions`, `reward`) is what the agent sees by now; `venue`
     has the same views of what is so at the venue, which is another thing where sight is delayed.
@@ -120,6 +123,7 @@ class Simulation:
     __slots__ = (
         "_books",
         "_known",
+        "account",
         "bus",
         "cause",
         "delivered_journal",
@@ -154,10 +158,13 @@ class Simulation:
         client_ids: int = 256,
         order_groups: int = 4,
         projections: Sequence[CompiledProjection] = (),
+        others: Sequence[tuple[int, Risk]] = (),
     ):
-        if not 0 <= _integer("cash", cash) <= LIMIT_MAX:
-            raise ValueError(f"cash: {cash}; expected 0 to {LIMIT_MAX}, in $0.000001")
+        for amount in (cash, *(amount for amount, _ in others)):
+            if not 0 <= _integer("cash", amount) <= LIMIT_MAX:
+                raise ValueError(f"cash: {amount}; expected 0 to {LIMIT_MAX}, in $0.000001")
         self.session = session
+        self.account = 0
         self.bus = Bus(
             session,
             cash=_integer("cash", cash),
@@ -178,6 +185,7 @@ class Simulation:
             client_ids=client_ids,
             order_groups=order_groups,
             projections=projections,
+            others=others,
         )
         self.cause: Cause = STARTED
         self.is_playing = False
@@ -188,6 +196,12 @@ class Simulation:
         self.projections: list[Projection] = []
         self._look()
         self.bus.follow()
+
+    @property
+    def _mine(self) -> Bus:
+        """The bus, with this account in use."""
+        self.bus.use(self.account)
+        return self.bus
 
     def _look(self) -> None:
         """Make the views of this run's own state."""
@@ -217,8 +231,9 @@ class Simulation:
 
     def in_flight(self, market: str | int = 0) -> int:
         """Return how many commands of a market were sent and are not known to be answered."""
-        base = self.bus.base(self._market(market))
-        return int(self.bus.memory[base + layout.REQUESTS] - self.bus.sight[base + layout.ANSWERS])
+        bus = self._mine
+        desk = bus.desk(self._market(market))
+        return int(bus.memory[desk + layout.REQUESTS] - bus.sight[desk + layout.ANSWERS])
 
     def book(self, market: str | int = 0, outcome: Outcome = Outcome.YES) -> BookView:
         """Return the visible book of a market in the terms of an outcome."""
@@ -253,7 +268,7 @@ class Simulation:
         """
         flags = order_flags(post_only, reduce_only, cancel_on_pause, self_trade)
         command = self._new_order(market, (side, price, qty, outcome), tif, flags, expires)
-        number = self.bus.submit(
+        number = self._mine.submit(
             command._replace(
                 client_id=0 if client_id is None else _integer("client_id", client_id),
                 group=0 if group is None else _integer("group", group),
@@ -281,7 +296,7 @@ class Simulation:
         if price is not None:
             new_price = self._terms(Side.BUY, price, 1, outcome)[1]
         command = self._command(market, number)
-        self.bus.amend(
+        self._mine.amend(
             command._replace(
                 price=new_price,
                 qty=KEEP if qty is None else _integer("qty", qty),
@@ -300,7 +315,7 @@ class Simulation:
             raise StrategyError(f"decrease: by={by} and to={to}; exactly one of them")
         qty = _integer("qty", by if to is None else to)  # type: ignore[arg-type]
         flags = 0 if to is None else int(OrderFlag.REDUCE_TO)
-        self.bus.decrease(self._command(market, number)._replace(qty=qty, flags=flags))
+        self._mine.decrease(self._command(market, number)._replace(qty=qty, flags=flags))
         self._sent()
 
     def cancel(self, id: int) -> None:
@@ -309,7 +324,7 @@ class Simulation:
         Raises StrategyError for an id never issued.
         """
         market, number = self._order(id)
-        self.bus.cancel(self._command(market, number))
+        self._mine.cancel(self._command(market, number))
         self._sent()
 
     def cancel_all(self, market: str | int | None = None) -> None:
@@ -336,12 +351,12 @@ class Simulation:
         """
         if not 0 < _integer("limit", limit) <= QTY_MAX:
             raise ValueError(f"group {group}: limit {limit}; expected 1 to {QTY_MAX}")
-        self.bus.set_group(_integer("group", group), limit, self.cause)
+        self._mine.set_group(_integer("group", group), limit, self.cause)
         self._sent()
 
     def kill(self, on: bool = True) -> None:
         """Turn the kill switch: new orders and amends are refused; open orders are canceled."""
-        self.bus.kill(on, self.cause)
+        self._mine.kill(on, self.cause)
         self._sent()
         if on:
             self.cancel_all()
@@ -379,7 +394,7 @@ class Simulation:
             client_id=0 if client_id is None else _integer("client_id", client_id),
             group=0 if group is None else _integer("group", group),
         )
-        run = self.bus.run
+        run = self._mine.run
         seen = run._replace(state=run.seen) if self.bus.sees_late else run
         return Reason(refusals.submit_refusal(seen, command)) or None
 
@@ -414,9 +429,20 @@ class Simulation:
         )
 
     def advance_served(self, limit: int, stop: int) -> None:
-        """Advance, look, and serve the Python projections."""
-        self.bus.advance(limit, stop)
-        self.bus.follow()
+        """Advance, look, and serve the Python projections.
+
+        Sight that is late follows stretch by stretch, while the rows are in the processor's cache.
+        """
+        bus = self.bus
+        reached = bus.memory[CURSOR] + _STRETCH
+        while bus.sees_late and reached < min(stop, len(self.session.tape)):
+            bus.advance(limit, reached)
+            bus.follow()
+            if bus.memory[CURSOR] < reached:
+                break
+            reached = bus.memory[CURSOR] + _STRETCH
+        bus.advance(limit, stop)
+        bus.follow()
         self.serve()
 
     def _advance_to_change(self, market: int) -> bool:
@@ -465,9 +491,14 @@ class Simulation:
 
     def fork(self) -> Simulation:
         """Return an independent copy of the run: state, timers and Python projections."""
-        twin = object.__new__(Simulation)
+        return self._twin(self.bus.fork())
+
+    def _twin(self, bus: Bus) -> Self:
+        """Return a copy of this run on a bus that was forked from its own."""
+        twin = object.__new__(type(self))
         twin.session = self.session
-        twin.bus = self.bus.fork()
+        twin.account = self.account
+        twin.bus = bus
         twin.bus.end_batch()
         twin.cause = self.cause
         twin.is_playing = False
@@ -482,6 +513,10 @@ class Simulation:
     def journal(self) -> Journal:
         """Return the journal up to now."""
         return self.bus.journal()
+
+    def is_told(self, row: np.void) -> bool:
+        """Whether a journal row is for this account's eyes."""
+        return True
 
     def last_burst(self) -> Cause:
         """Return the last tape row that the agent was shown, as a cause."""
@@ -536,7 +571,7 @@ class Simulation:
 
     def _publish(self, wanted: set[type], kinds: tuple[type, ...], row: np.void) -> None:
         kind = kinds[row["kind"]]
-        if kind in wanted:
+        if kind in wanted and (kinds is events.TAPE_EVENTS or self.is_told(row)):
             event = events.from_row(row, self.tickers)
             for one in self.projections:
                 if kind in one.kinds:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from drives import Cause, Command, Workload, send
+from reference.account import Account
 from reference.state import MarketState, Order
 
 from foldbook.engine.schema import (
@@ -32,12 +33,13 @@ Intent = tuple[str, dict[str, int]]
 
 
 class Agent:
-    """Draws commands, and sends each to a simulation of its own."""
+    """Draws commands, of one account or several, and sends each to a simulation of its own."""
 
     def __init__(self, rng: random.Random, workload: Workload, typical_qty: int):
         self.rng = rng
         self.workload = workload
         self.simulation = workload.reference()
+        self.me: Account = self.simulation
         self.typical_qty = typical_qty
         self.client_id = 0
         self.canceled: tuple[int, int] | None = None
@@ -59,6 +61,12 @@ class Agent:
                 yield self._sent(Command(*at, "end_batch", {}, None))
             else:
                 yield self._sent(self._command(*at))
+
+    def _draw_account(self) -> None:
+        accounts = self.simulation.accounts
+        if len(accounts) > 1:
+            self.me = self.rng.choice(accounts)
+            self.simulation.use(self.me.number)
 
     def _sent(self, command: Command) -> Command:
         send(self.simulation, command)
@@ -90,25 +98,28 @@ class Agent:
 
     def _command(self, by: str, at: int) -> Command:
         rng = self.rng
-        market = rng.choice(self.simulation.markets)
+        self._draw_account()
+        market = rng.choice(self.me.markets)
         if market.status != MarketStatus.OPEN or not market.trusted:
-            market = rng.choice(self.simulation.markets)
+            market = rng.choice(self.me.markets)
         kind = ""
         args: dict[str, Any] = {}
         while not kind:
             kind, args = self._intent(market)(self, market)
         if kind not in ("set_group", "kill"):
             args = {"market": market.index} | args
-        return Command(by, at, kind, args, self._cause(by))
+        return Command(by, at, kind, args, self._cause(by), self.me.number)
 
     def _intent(self, market: MarketState) -> Any:
         simulation, rng = self.simulation, self.rng
-        if simulation.killed and rng.random() < 0.3:
+        if self.me.killed and rng.random() < 0.3:
             return Agent._kill
         if len(simulation.flights) >= FLIGHTS_MAX:
             return rng.choice((Agent._kill, Agent._set_group))
         if len(market.open) + market.in_flight >= ORDERS_MAX:
             return Agent._cancel if market.open else Agent._cancel_any
+        if len(simulation.accounts) > 1 and rng.random() < 0.35:
+            return rng.choice((Agent._meet_another, Agent._meet_another, Agent._improve))
         return rng.choices(tuple(INTENTS), tuple(INTENTS.values()))[0]
 
     def _order(
@@ -123,7 +134,7 @@ class Agent:
             client_id = rng.randint(1, self.client_id) if again else self.client_id
         group = 0
         if rng.random() < 0.3:
-            group = rng.choice((*GROUPS, *self.simulation.groups))
+            group = rng.choice((*GROUPS, *self.me.groups))
         for flag in (OrderFlag.CANCEL_ON_PAUSE, OrderFlag.CANCEL_RESTING):
             if flags >= 0 and rng.random() < 0.3:
                 flags |= flag
@@ -207,6 +218,32 @@ class Agent:
             )
         )()
 
+    def _meet_another(self, market: MarketState) -> Intent:
+        """Come for the orders of another account: all of it, too little or too much; or join it."""
+        side = self._side()
+        others = market.others(1 - side)
+        if not others:
+            return "", {}
+        rng = self.rng
+        other = rng.choice(others[:3])
+        before = sum(qty for price, qty in market.book[1 - side].visible() if price == other.price)
+        qty = rng.choice((other.left, max(1, other.left // 2), before + other.left, self._size()))
+        tif = rng.choice((0, 1, 1, 2))
+        flags = rng.choice((0, 0, OrderFlag.CANCEL_RESTING))
+        if tif == 0 and rng.random() < 0.1:
+            flags = OrderFlag.POST_ONLY
+        if rng.random() < 0.25:
+            return self._order(1 - side, other.price, qty)
+        deeper = -1 if side == Side.SELL else 1
+        price = other.price + deeper * rng.choice((0, 0, 0, 2)) * market.centre_step
+        return self._order(side, price, qty, tif=tif, flags=flags)
+
+    def _improve(self, market: MarketState) -> Intent:
+        """Rest inside the spread, or at the touch."""
+        side = self._side()
+        price = self._around(market, side, (-3, -2, -1, -1, 0))
+        return self._order(side, price, self._size())
+
     def _cross_self(self, market: MarketState) -> Intent:
         side = self._side()
         own = market.queue(1 - side)
@@ -227,7 +264,7 @@ class Agent:
         side = self._side()
         price = self._around(market, side, (-1, 0, 4))
         leg = price if side == Side.BUY else PRICE_ONE - price
-        free = self.simulation.cash - self.simulation.reserved
+        free = self.me.cash - self.me.reserved
         qty = min(free // max(leg, 1) + self.rng.choice((0, 1, 50)), QTY_MAX)
         return self._order(side, price, max(qty, 1))
 
@@ -236,7 +273,7 @@ class Agent:
         side = self._side()
         price = self._around(market, side, (0, 0, -1))
         leg = price if side == Side.BUY else PRICE_ONE - price
-        free = self.simulation.cash - self.simulation.reserved
+        free = self.me.cash - self.me.reserved
         return self._order(side, price, max(1, min(free // max(leg, 1), QTY_MAX)))
 
     def _ask_for_all(self, market: MarketState) -> Intent:
@@ -364,7 +401,7 @@ class Agent:
         return "set_group", {"group": self.rng.choice(GROUPS), "limit": limit}
 
     def _kill(self, market: MarketState) -> Intent:
-        return "kill", {"on": not self.simulation.killed}
+        return "kill", {"on": not self.me.killed}
 
 
 INTENTS = {

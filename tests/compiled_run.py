@@ -33,7 +33,12 @@ class CompiledRun:
             order_capacity=order_capacity,
             client_ids=CLIENT_IDS,
             order_groups=ORDER_GROUPS,
+            others=workload.others,
         )
+
+    def use(self, account: int) -> None:
+        """Let the next command be that of an account."""
+        self.bus.use(account)
 
     def advance_to_row(self, n: int) -> None:
         """Apply whole bursts until n tape rows are applied."""
@@ -92,8 +97,9 @@ class CompiledRun:
         """Return the places of all journal rows."""
         return self.bus.journal().places.tolist()
 
-    def state(self) -> dict[str, Any]:
-        """Return the state as the reference names it, read word by word."""
+    def state(self, account: int = 0) -> dict[str, Any]:
+        """Return what an account has as the reference names it, read word by word."""
+        self.bus.use(account)
         return read_state(self.bus.state, len(self.markets))
 
     def result(self, workload: Workload) -> Result:
@@ -113,7 +119,7 @@ def config_of(workload: Workload) -> Config:
 
 
 def read_state(state: np.ndarray, markets: int) -> dict[str, Any]:
-    """Return a state block as nested plain integers."""
+    """Return a state block as nested plain integers: of an account, that which is in use."""
     word = state.tolist()
     table = layout.table_offset(markets)
     return {
@@ -157,6 +163,7 @@ def _market(word: list[int], base: int, market: int) -> dict[str, Any]:
         "pause": word[base + layout.PAUSE],
         "trusted": bool(word[base + layout.TRUSTED]),
         "restore_at": word[base + layout.RESTORE_AT],
+        "closes_at": word[base + layout.CLOSES_AT],
         "bids": ladders[0],
         "asks": ladders[1],
         "taken": taken,
@@ -190,6 +197,8 @@ def _orders(word: list[int], base: int, side: int) -> list[tuple[int, ...]]:
             layout.TOTAL, layout.LEFT, layout.AHEAD, layout.EXPIRES, layout.FLAGS, layout.TIF,
             layout.GUESSED, layout.CARRY, layout.GROUP,
         )  # fmt: skip
-        orders.append((word[at + layout.NUMBER], side, price, *(word[at + term] for term in terms)))
+        order = (word[at + layout.NUMBER], side, price, *(word[at + term] for term in terms))
+        if word[at + layout.OWNER] == word[layout.ACCOUNT]:
+            orders.append(order)
         slot = word[at + layout.NEXT]
     return orders

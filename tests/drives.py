@@ -10,7 +10,7 @@ import numpy as np
 from reference.simulation import ReferenceSimulation
 
 from foldbook.engine.schema import Mark
-from foldbook.engine.specs import FeeSchedule, Market, Models
+from foldbook.engine.specs import FeeSchedule, Market, Models, Risk
 
 Cause = tuple[int, int, int]
 
@@ -20,7 +20,7 @@ class Command(NamedTuple):
 
     by: "row" or "time"; at: the tape row count or the time to advance to first. kind: the method of
     `Drivable` that sends it; args: its arguments by name. cause: (CauseKind, market, row), None for
-    the two that write nothing.
+    the two that write nothing. account: whose command it is.
     """
 
     by: str
@@ -28,11 +28,15 @@ class Command(NamedTuple):
     kind: str
     args: dict[str, int]
     cause: Cause | None
+    account: int = 0
 
 
 @attrs.frozen
 class Workload:
-    """A tape and the commands to send while it passes."""
+    """A tape and the commands to send while it passes.
+
+    others: (cash, limits) of the accounts beside the first, which trade with it on one book.
+    """
 
     seed: int
     rows: np.ndarray = attrs.field(eq=False, repr=False)
@@ -41,6 +45,7 @@ class Workload:
     models: Models
     mark: Mark
     commands: tuple[Command, ...] = attrs.field(repr=False)
+    others: tuple[tuple[int, Risk], ...] = ()
 
     @property
     def fees(self) -> FeeSchedule:
@@ -53,13 +58,14 @@ class Workload:
         """Return a fresh reference simulation of this workload."""
         return ReferenceSimulation(
             self.rows, self.markets, cash=self.cash, models=self.models, mark=self.mark,
-            observer=observer,
+            observer=observer, others=self.others,
         )  # fmt: skip
 
 
 class Drivable(Protocol):
     """What a workload can be applied to. Orders are named by (market, number)."""
 
+    def use(self, account: int) -> None: ...
     def advance_to_row(self, n: int) -> None: ...
     def advance_until(self, ts: int) -> None: ...
     def submit(
@@ -104,5 +110,6 @@ def apply(simulation: Drivable, command: Command) -> None:
 
 def send(simulation: Drivable, command: Command) -> None:
     """Send one command where `simulation` stands."""
+    simulation.use(command.account)
     cause = {} if command.cause is None else {"cause": command.cause}
     getattr(simulation, command.kind)(**command.args, **cause)

@@ -63,6 +63,7 @@ _OF_CANCELS = (
     Reason.ORDER_NOT_OPEN,
     Reason.RATE_LIMIT,
 )
+_NOT_OF_ONE_ACCOUNT = (Evidence.NONE, Evidence.ACCOUNT)
 NETTING = ("open", "add", "reduce", "close", "flip")
 EVERYTHING = frozenset(
     {f"kind {kind.name}" for kind in JournalKind}
@@ -71,7 +72,7 @@ EVERYTHING = frozenset(
     | {f"decrease refused: {each.name}" for each in _OF_DECREASES}
     | {f"cancel refused: {each.name}" for each in _OF_CANCELS}
     | {f"canceled: {reason.name}" for reason in Reason if reason >= Reason.USER}
-    | {f"evidence {evidence.name}" for evidence in Evidence if evidence}
+    | {f"evidence {each.name}" for each in Evidence if each not in _NOT_OF_ONE_ACCOUNT}
     | {f"{each.name} {how}" for each in Liquidity if each for how in ("partial", "complete")}
     | {f"{how} {held}" for how in NETTING for held in ("YES", "NO")}
     | {f"filled {tif.name}" for tif in TimeInForce}

@@ -95,13 +95,13 @@ def test_a_band_prints_and_goes_through_json():
     assert lines[0].split() == ["optimistic", "chosen", "pessimistic"]
     assert [line[:13].strip() for line in lines[1:]] == [
         "pnl", "fills", "contracts", "queue", "latency", "pnl taker", "pnl through", "pnl queue",
-        "pnl beyond", "pnl remainder", "digest",
+        "pnl beyond", "pnl account", "pnl remainder", "digest",
     ]  # fmt: skip
     data = json.loads(json.dumps(band.to_json()))
     assert list(data) == ["optimistic", "chosen", "pessimistic"]
     assert data["chosen"]["fills"] == band.chosen.fills
     assert data["chosen"]["pnl_by_evidence"].keys() == {
-        "taker", "through", "queue", "beyond", "remainder"}  # fmt: skip
+        "taker", "through", "queue", "beyond", "account", "remainder"}  # fmt: skip
 
 
 def test_harsher_delays_by_hand():

@@ -58,6 +58,7 @@ def test_pairs_by_hand():
         "THROUGH": (0, 0, 0, 0),
         "QUEUE": (0, 0, 0, 0),
         "BEYOND": (0, 0, 0, 0),
+        "ACCOUNT": (0, 0, 0, 0),
         "NONE": (0, 0, 0, 0),
     }
     assert pnl == expected

@@ -40,7 +40,8 @@ def check_state(run: CompiledRun) -> None:
     for m in range(count):
         base = word[table + m]
         expiries = _check_market(word, base, f"market {m}")
-        assert word[base + layout.HELD] == len(expiries) + sent.count(m), f"market {m}: held"
+        desk = layout.desk_offset(count, m)
+        assert word[desk + layout.HELD] == len(expiries) + sent.count(m), f"market {m}: held"
         open_orders += len(expiries)
         due[layout.DUE_EXPIRY] += expiries
         due[layout.DUE_RESTORE].append(word[base + layout.RESTORE_AT])
@@ -48,7 +49,7 @@ def check_state(run: CompiledRun) -> None:
         assert word[at] == min(times), f"word {at}: due at {word[at]}, not {min(times)}"
     assert word[layout.DUE] == min(map(min, due.values())), f"next due {word[layout.DUE]}"
     assert word[layout.OPEN_ORDERS] == open_orders, "open orders of the account"
-    values = sum(word[word[table + m] + layout.VALUE] for m in range(count))
+    values = sum(word[layout.desk_offset(count, m) + layout.VALUE] for m in range(count))
     assert word[layout.POSITIONS_VALUE] == values, "value is not the sum of the markets'"
     for total, part in ((layout.RESERVED, layout.POSITION_RESERVED),
                         (layout.FEES, layout.POSITION_FEES),

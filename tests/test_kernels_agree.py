@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from agents import ORDERS_MAX
 from compiled_run import CompiledRun
-from reference.invariants import Watch
+from reference.invariants import Together, Watch
 from reference.simulation import ReferenceSimulation
 from workloads import EVERYTHING, Workload, apply, coverage, make, tape_coverage
 
@@ -28,16 +28,18 @@ def first_difference(ours: np.ndarray, theirs: np.ndarray) -> str:
     )
 
 
-def money(reference: ReferenceSimulation) -> tuple[int, ...]:
+def money(reference: ReferenceSimulation, account: int) -> tuple[int, ...]:
     """Return what `compiled_money` does, from the reference."""
+    of = reference.accounts[account]
     return (
-        len(reference.journal), reference.now, reference.applied, reference.cash,
-        reference.reserved, reference.value, reference.peak, reference.drawdown,
+        len(reference.journal), reference.now, reference.applied, of.cash,
+        of.reserved, of.value, of.peak, of.drawdown,
     )  # fmt: skip
 
 
-def compiled_money(run: CompiledRun) -> tuple[int, ...]:
-    """Return journal length, clock, rows applied and the account, from the compiled state."""
+def compiled_money(run: CompiledRun, account: int) -> tuple[int, ...]:
+    """Return journal length, clock, rows applied and an account, from the compiled state."""
+    run.use(account)
     word = run.bus.memory
     return (
         word[layout.JOURNAL_COUNT], word[layout.NOW], word[layout.CURSOR], word[layout.CASH],
@@ -51,29 +53,38 @@ def assert_agree(workload: Workload, order_capacity: int = 64) -> np.ndarray:
     """Run a workload both ways and return the journal.
 
     Account and journal length are compared after every command, whole states now and then, rows
-    and places at the end; the reference checks its invariants after each burst and command.
+    and places at the end, of every account; the reference checks its invariants after each burst
+    and command.
     """
+    accounts = range(1 + len(workload.others))
     seed = f"seed {workload.seed}"
-    reference = workload.reference(Watch(seed=workload.seed, order_capacity=ORDERS_MAX))
+    watch: Watch | Together = Watch(seed=workload.seed, order_capacity=ORDERS_MAX)
+    if workload.others:
+        watch = Together(len(accounts), seed=workload.seed, order_capacity=ORDERS_MAX)
+    reference = workload.reference(watch)
     run = CompiledRun(workload, order_capacity)
     for number, command in enumerate(workload.commands):
         apply(reference, command)
         apply(run, command)
-        if money(reference) != compiled_money(run):
-            raise AssertionError(
-                f"{seed}, command {number} {command}: {money(reference)} is not "
-                f"{compiled_money(run)}\n"
-                f"{first_difference(reference.journal_rows(), run.journal_rows())}"
-            )
-        if number % WHOLE_STATE_EVERY == 0:
-            assert reference.state() == run.state(), f"{seed}, command {number} {command}"
+        for account in accounts:
+            theirs, ours = money(reference, account), compiled_money(run, account)
+            if theirs != ours:
+                raise AssertionError(
+                    f"{seed}, command {number} {command}, account {account}: {theirs} is not "
+                    f"{ours}\n{first_difference(reference.journal_rows(), run.journal_rows())}"
+                )
+            if number % WHOLE_STATE_EVERY == 0:
+                where = f"{seed}, command {number} {command}, account {account}"
+                assert reference.state(account) == run.state(account), where
     reference.advance_to_row(len(workload.rows))
     run.advance_to_row(len(workload.rows))
-    ours, theirs = reference.journal_rows(), run.journal_rows()
-    assert ours.tobytes() == theirs.tobytes(), f"{seed}: {first_difference(ours, theirs)}"
+    expected, rows = reference.journal_rows(), run.journal_rows()
+    assert expected.tobytes() == rows.tobytes(), f"{seed}: {first_difference(expected, rows)}"
     assert reference.places() == run.places(), f"{seed}: places"
-    assert reference.state() == run.state(), f"{seed}: state at the end"
-    return theirs
+    for account in accounts:
+        where = f"{seed}: state of account {account} at the end"
+        assert reference.state(account) == run.state(account), where
+    return rows
 
 
 @pytest.mark.slow

@@ -28,10 +28,11 @@ LAYERS = (
     {"bus"},
     {"projections"},
     {"gateway", "simulation"},
-    {"player", "accounts", "codecs", "observations"},
+    {"player", "rounds", "accounts", "codecs", "observations"},
     {"episodes"},
     {"config"},
-    {"backtest", "result", "metrics", "explain", "accounting", "trust", "evidence", "band"},
+    {"backtest", "result", "metrics", "explain", "accounting", "trust", "evidence", "band",
+     "ledger"},
     {"__init__"},
 )
 """Modules of the engine; each imports its own layer and those above it in this list."""

@@ -16,7 +16,7 @@ from reference.fees import trade_fee
 from reference.invariants import InvariantError, Watch, check
 from reference.risk import TOKEN, Bucket
 from reference.simulation import ReferenceSimulation
-from reference.state import FROM_CLOCK, FROM_START, UNKNOWN_AHEAD, MarketState
+from reference.state import FROM_CLOCK, FROM_START, UNKNOWN_AHEAD, MarketState, Recorded
 from reference.venue import Venue
 from scenes import (
     BOOK,
@@ -426,7 +426,7 @@ GRIDS = [
 @pytest.mark.parametrize(("centre", "edge", "width", "price", "allowed"), GRIDS)
 def test_grids(centre, edge, width, price, allowed) -> None:
     """Tapered grids are fine at both edges and coarse between, their borders included."""
-    market = MarketState(0, 10, 0, centre_step=centre)
+    market = MarketState(Recorded(0, 10, 0))
     market.centre_step, market.edge_step, market.edge_width = centre, edge, width
     assert market.on_grid(price) == allowed
 
@@ -785,7 +785,7 @@ def _ignore_balance(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _walk_past_own_orders(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Venue, "_first_own", lambda self, market, order: None)
+    monkeypatch.setattr(Venue, "_first_met", lambda self, market, order: None)
 
 
 def _round_basis_up(monkeypatch: pytest.MonkeyPatch) -> None:

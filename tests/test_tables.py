@@ -30,6 +30,11 @@ Commands: `A: buy|sell QTY YES|NO at PRICE`, and then any of: IOC, FOK, post-onl
 cancel-on-pause, cancel-resting, expires TIME, client N, group N; `A: amend price P qty Q`, either
 or both; `A: decrease by|to QTY`; `A: cancel`; `cancel all`; `group N limit QTY`; `kill on|off`.
 
+Where several accounts trade with each other, `accounts NAME CASH NAME CASH ...` names them in
+their order. Then commands are `NAME/A: ...` and `NAME/: cancel all`, the journal has a column
+`account`, the ladder of the end is what the first account sees, and the lines below it begin with
+a name.
+
 Market events: `trade QTY at bid|ask PRICE` (of a maker there; its decrease follows), or the same
 with `unjoined` or `block` (no decrease does); `bid|ask PRICE +QTY` or `-QTY`; `gap`; a status
 (OPEN, PAUSED, CLOSED, DETERMINED, DISPUTED, SETTLED), with `at PAYOUT` and flags (exchange,
@@ -40,7 +45,7 @@ What is expected is worked out by hand from docs/semantics.md, never by running 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +55,7 @@ import pytest
 
 from foldbook.engine import (
     FEE_SCHEDULES,
+    Accounts,
     Delay,
     JournalKind,
     Latency,
@@ -211,18 +217,30 @@ _SIDES = {"bid": Side.BUY, "ask": Side.SELL}
 
 
 class Trader:
-    """Sends the commands of a table, and knows its orders by name."""
+    """Sends the commands of a table, and knows its accounts and orders by name."""
 
     def __init__(self, table: Table):
         session = Session(Tape(tape_of(table)), (Market("KX", tick=100),), name="table")
         chosen = {name: SETTINGS[name](text) for name, text in table.settings.items()}
-        self.sim = Simulation(session, **chosen)
+        accounts: dict[str, int] = chosen.pop("accounts", {})
+        self.run: Accounts | Simulation
+        if accounts:
+            cash = [{"cash": amount} for amount in accounts.values()]
+            self.run = Accounts(session, cash, trading=True, **chosen)
+            self.sims = dict(zip(accounts, self.run, strict=True))
+        else:
+            self.run = Simulation(session, **chosen)
+            self.sims = {"": self.run}
+        self.sim = next(iter(self.sims.values()))
         self.ids: dict[str, int] = {}
 
     def do(self, step: Step) -> None:
         """Send the command of one step, after everything up to its time."""
-        self.sim.advance(until=START + step.time)
+        self.run.advance(until=START + step.time)
         words = step.words
+        account, _, actor = step.actor.rpartition("/")
+        step = attrs.evolve(step, actor=actor)
+        self.sim = self.sims[account]
         if words[0] in ("buy", "sell"):
             self.ids[step.actor] = self.submit(words)
         elif words[0] == "amend":
@@ -269,7 +287,13 @@ def _latency(text: str) -> Latency:
     return Latency(**{name: Delay.constant(value) for name, _, value in parts})
 
 
+def _accounts(text: str) -> dict[str, int]:
+    words = text.split()
+    return {name: dollars(cash) for name, cash in zip(words[::2], words[1::2], strict=True)}
+
+
 SETTINGS: dict[str, Callable[[str], Any]] = {
+    "accounts": _accounts,
     "cash": dollars,
     "fees": FEE_SCHEDULES.__getitem__,
     "queue": Queue.named,
@@ -286,16 +310,18 @@ NAMES = {"kind": JournalKind, "reason": Reason, "liquidity": Liquidity, "evidenc
          "side": Side}  # fmt: skip
 
 
-def expected(column: str, text: str, ids: dict[str, int]) -> int:
+def expected(column: str, text: str, trader: Trader) -> int:
     """Return the number that a cell of the journal stands for."""
     if text == "-":
         return 0
+    if column == "account":
+        return list(trader.sims).index(text)
     if text == "keep":
         return KEEP
     if column == "time":
         return START + duration(text)
     if column == "order":
-        return market_and_number(ids[text])[1]
+        return market_and_number(trader.ids[text])[1]
     if column in MONEY:
         return dollars(text)
     if column in QTYS:
@@ -319,17 +345,17 @@ def run(path: Path) -> None:
     """Check one table against the simulation."""
     table = read(path)
     trader = Trader(table)
-    sim = trader.sim
     for step in table.steps:
         if step.actor != "market":
             trader.do(step)
-    sim.advance()
-    rows = sim.journal().rows
+    trader.run.advance()
+    rows = trader.run.journal().rows
     check_journal(rows)
+    rows = rows[len(trader.sims) - 1 :]
     columns = list(table.journal[0])
     names = {market_and_number(id)[1]: name for name, id in trader.ids.items()}
     for number, (row, cells) in enumerate(zip(rows[1:], table.journal, strict=False)):
-        wanted = {name: expected(name, text, trader.ids) for name, text in cells.items()}
+        wanted = {name: expected(name, text, trader) for name, text in cells.items()}
         found = {name: int(row["ts" if name == "time" else name]) for name in columns}
         assert found == wanted, f"row {number + 1}: {shown(columns, row, names)}, expected {cells}"
     extra = [shown(columns, row, names) for row in rows[1 + len(table.journal) :]]
@@ -339,13 +365,19 @@ def run(path: Path) -> None:
 
 
 def check_end(table: Table, trader: Trader) -> None:
-    """Check the ladder, the account and the open orders."""
-    sim = trader.sim
-    book = sim.book("KX")
+    """Check the ladder, the accounts and their open orders."""
+    book = next(iter(trader.sims.values())).book("KX")
     assert dict(book.bids(100)) == table.ladder[Side.BUY], "visible bids"
     assert dict(book.asks(100)) == table.ladder[Side.SELL], "visible asks"
+    for account, sim in trader.sims.items():
+        lines = [words[1:] for words in table.end if words[0] == account] if account else table.end
+        check_account(lines, trader, sim)
+
+
+def check_account(lines: Iterable[tuple[str, ...]], trader: Trader, sim: Simulation) -> None:
+    """Check what one account has."""
     wanted: dict[str, Any] = {"reserved": "0.00", "position": 0, "open": {}}
-    for name, *words in table.end:
+    for name, *words in lines:
         if name == "position":
             wanted[name] = contracts(words[1]) * (1 if words[0] == "YES" else -1)
         elif name == "open":

@@ -11,13 +11,13 @@ import random
 
 import attrs
 from agents import Agent
-from drawn_models import draw_models
+from drawn_models import draw_models, draw_risk
 from drives import Command, Drivable, Workload, apply, drive, send
 from occurrences import EVERYTHING, coverage, tape_coverage
 from tapes import Recorder, TapeBuilder
 
 from foldbook.engine.schema import Mark
-from foldbook.engine.specs import Market, Models
+from foldbook.engine.specs import NO_LIMITS, Delay, Market, Models
 from foldbook.engine.units import PRICE_ONE
 
 __all__ = [
@@ -50,8 +50,9 @@ def with_event(
     return markets, attrs.evolve(models, collateral_return=True)
 
 
-def make(seed: int, events: int = 2000, commands: int = 200) -> Workload:
-    """Return the workload of `seed`: at least so many tape rows, and at least so many commands."""
+def make(seed: int, events: int = 2000, commands: int = 200, accounts: int = 1) -> Workload:
+    """Return the workload of `seed`: at least so many tape rows, and at least so many commands, of
+    accounts that trade with each other where there are several."""
     rng = random.Random(f"foldbook workload {seed}")
     recorder = Recorder(rng, events)
     rows = recorder.record()
@@ -64,5 +65,21 @@ def make(seed: int, events: int = 2000, commands: int = 200) -> Workload:
     mark = rng.choice((Mark.MID, Mark.MID, Mark.CLOSE))
     markets, models = with_event(recorder.specs, models, seed)
     workload = Workload(seed, rows, markets, cash, models, mark, ())
+    if accounts > 1:
+        workload = with_others(workload, accounts, recorder.typical_qty)
     agent = Agent(rng, workload, recorder.typical_qty)
     return attrs.evolve(workload, commands=tuple(agent.commands(commands)))
+
+
+def with_others(workload: Workload, accounts: int, typical_qty: int) -> Workload:
+    """Give a workload more accounts on its book, with cash and limits of their own."""
+    rng = random.Random(f"foldbook accounts {workload.seed}")
+    none = Delay.constant(0)
+    latency = attrs.evolve(workload.models.latency, response=none, feed=none)
+    others = []
+    for _ in range(accounts - 1):
+        cash = max(1, workload.cash * rng.choice((1, 2, 4, 8)) // rng.choice((1, 2, 8)))
+        risk = draw_risk(rng, typical_qty, cash) if rng.random() < 0.4 else NO_LIMITS
+        others.append((cash, risk))
+    models = attrs.evolve(workload.models, latency=latency)
+    return attrs.evolve(workload, models=models, others=tuple(others))

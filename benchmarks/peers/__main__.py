@@ -66,7 +66,7 @@ def main(
     sys.exit(0 if all(each["ratios"] for each in done) else 1)
 
 
-def _show(row: dict) -> None:  # type: ignore[type-arg]
+def _show(row: dict) -> None:
     click.echo(f"\n{row['what']}")
     for ratio in row["ratios"]:
         target = f"target {ratio['target']:g}" if ratio["target"] is not None else "no target"

@@ -8,6 +8,7 @@ fed either way; the final book is counted from the changes alone, and every driv
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,8 @@ def make(folder: Path, events: int) -> Path:
     if not target.exists():
         sessions.save(made, target)
     part = columns.with_suffix(".part.npz")
-    np.savez(part, **columns_of(made))
+    arrays: dict[str, Any] = columns_of(made)
+    np.savez(part, **arrays)
     part.replace(columns)
     return columns
 

@@ -14,6 +14,8 @@ from ..units import PRICE_ONE
 from .layout import (
     ACCOUNT_END,
     BEST_BUY,
+    CLOSES_AT,
+    DESK_WORDS,
     DIRTY,
     DUE,
     DUE_ARRIVAL,
@@ -53,6 +55,7 @@ _STATUS = int(TapeKind.STATUS)
 _GRID = int(TapeKind.GRID)
 _FEE = int(TapeKind.FEE)
 _GAP = int(TapeKind.GAP)
+_CLOSE_TIME = int(TapeKind.CLOSE_TIME)
 _OPEN = int(MarketStatus.OPEN)
 _PAUSED = int(MarketStatus.PAUSED)
 _CLOSED = int(MarketStatus.CLOSED)
@@ -152,6 +155,8 @@ def fold_rare(state, base, row):
     elif kind == _FEE:
         state[base + TAKER_PPM] = row["qty"]
         state[base + MAKER_PPM] = row["ahead"]
+    elif kind == _CLOSE_TIME:
+        state[base + CLOSES_AT] = row["qty"]
     elif kind == _STATUS:
         return _set_status(state, base, row)
     return QUIET
@@ -275,4 +280,4 @@ def base_of(state, market):
 @inner
 def table_of(state):
     """Return the offset of the table of market bases."""
-    return ACCOUNT_END + POSITION_WORDS * state[MARKETS]
+    return ACCOUNT_END + (POSITION_WORDS + DESK_WORDS) * state[MARKETS]

@@ -10,6 +10,8 @@ from ..compiled import entry, inner
 from ..schema import NO_MARKET, CauseKind, JournalKind, OrderFlag, Reason
 from . import delays
 from .book import base_of, rank_of, visible_at
+from .desks import use
+from .fills import end_order, reserved_change
 from .flights import next_arrival, take_off
 from .journal import describe, draft, publish
 from .layout import (
@@ -24,6 +26,7 @@ from .layout import (
     LEFT,
     NOW,
     NUMBERS,
+    OF_ACCOUNT,
     OF_CLIENT,
     OF_EXPIRES,
     OF_FLAGS,
@@ -42,7 +45,7 @@ from .layout import (
     SIGHT,
     TOTAL,
 )
-from .matching import check_groups, end_order, expire_first, reserved_change, restore_first, walk
+from .matching import check_groups, expire_first, restore_first
 from .orders import find, keeps_place, slot_at
 from .refusals import (
     Command,
@@ -53,6 +56,7 @@ from .refusals import (
     submit_refusal,
 )
 from .reward import revalue
+from .walks import walk
 
 _SUBMITTED = int(JournalKind.SUBMITTED)
 _ACCEPTED = int(JournalKind.ACCEPTED)
@@ -181,6 +185,7 @@ def _arrive(run):
     """Carry out the command that arrives first."""
     state = run.state
     at = next_arrival(state)
+    use(state, state[at + OF_ACCOUNT])
     market = state[at + OF_MARKET]
     order = state[at + OF_ORDER]
     request = state[at + REQUEST]

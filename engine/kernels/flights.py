@@ -13,6 +13,7 @@ from .layout import (
     FLIGHT_COUNT,
     FLIGHT_WORDS,
     FLIGHTS,
+    OF_ACCOUNT,
     OF_CLIENT,
     OF_EXPIRES,
     OF_FLAGS,
@@ -50,6 +51,7 @@ def take_off(state, row):
     state[at + OF_EXPIRES] = row["expires"]
     state[at + OF_CLIENT] = row["client_id"]
     state[at + OF_GROUP] = row["group"]
+    state[at + OF_ACCOUNT] = row["account"]
     state[DUE_ARRIVAL] = min(state[DUE_ARRIVAL], row["arrives"])
 
 

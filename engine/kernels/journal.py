@@ -11,12 +11,16 @@ import numpy as np
 
 from ..compiled import inner
 from ..schema import NO_MARKET, CauseKind, JournalKind, OrderFlag, Reason
-from .book import base_of, give_back, price_of, set_due, take
+from .book import base_of, give_back, price_of, set_due, take, visible_best
+from .desks import desk_at, use
 from .flights import land, take_off
 from .groups import apply_group, apply_grouped_fill
 from .layout import (
+    ACCOUNT,
     ACCOUNT_ROWS,
+    ACCOUNTS,
     ANSWERS,
+    BEST_BUY,
     CLIENT,
     CURSOR,
     DIRTY,
@@ -39,7 +43,7 @@ from .layout import (
     TIF,
     TOTAL,
 )
-from .orders import apply_order, slot_at
+from .orders import apply_order, move_up, slot_at
 from .positions import apply_position
 from .risk import apply_tokens
 
@@ -72,7 +76,7 @@ _BEGINNINGS = _REQUESTS | 1 << JournalKind.EXPIRED | 1 << JournalKind.RESTORED
 
 @inner
 def draft(run, market, kind, cause):
-    """Return the next journal row, blank but for its kind, time, market and cause."""
+    """Return the next journal row, blank but for its kind, time, account, market and cause."""
     state = run.state
     row = run.rows[state[JOURNAL_COUNT] - state[JOURNAL_BASE]]
     row["ts"] = state[NOW]
@@ -89,6 +93,7 @@ def draft(run, market, kind, cause):
     row["guessed"] = 0
     row["carry"] = 0
     row["group"] = 0
+    row["account"] = state[ACCOUNT]
     row["order"] = 0
     row["price"] = 0
     row["market"] = market
@@ -161,7 +166,8 @@ def _is_answer(kind, reason):
 
 @inner
 def apply_journal(state, row):
-    """Fold one journal row into every projection."""
+    """Fold one journal row into every projection; leaves its account in use."""
+    use(state, np.int64(row["account"]))
     state[JOURNAL_COUNT] += 1
     market = np.int64(row["market"])
     kind = np.int64(row["kind"])
@@ -180,25 +186,35 @@ def apply_journal(state, row):
             take(state, base, 1 - row["side"], row["qty"], row["ts"])
         elif kind <= _FILL:
             if kind == _FILL and row["flags"] & _TAKES_DEPTH:
-                take(state, base, 1 - row["side"], row["qty"], row["ts"])
+                _take_depth(state, base, row)
             apply_order(state, base, row)
             if kind == _FILL and row["group"] > 0:
                 apply_grouped_fill(state, row)
-        _apply_command(state, base, kind, row)
+        _apply_command(state, kind, row)
     apply_position(state, row)
     if row["cash"] != 0 or kind == _FILL or kind == _MISSED:
         state[DIRTY] = 1
 
 
 @inner
-def _apply_command(state, base, kind, row):
+def _take_depth(state, base, row):
+    """Fold a fill that consumed displayed depth: of the best level, as each such fill does."""
+    against = 1 - np.int64(row["side"])
+    if state[ACCOUNTS] > 1:
+        best = visible_best(state, base, against, state[base + BEST_BUY + against])
+        move_up(state, base, against, best, row["qty"])
+    take(state, base, against, row["qty"], row["ts"])
+
+
+@inner
+def _apply_command(state, kind, row):
     """Fold what a row means for the commands on their way and for the rate limit."""
     if is_request(kind):
-        state[base + REQUESTS] += 1
+        state[desk_at(state, np.int64(row["market"])) + REQUESTS] += 1
         if state[SIGHT] != 0 or row["arrives"] > row["ts"]:
             take_off(state, row)
     elif _is_answer(kind, row["reason"]):
-        state[base + ANSWERS] += 1
+        state[desk_at(state, np.int64(row["market"])) + ANSWERS] += 1
         if state[FLIGHT_COUNT] > 0:
             land(state, row["market"], row["cause_row"])
         apply_tokens(state, row)

@@ -1,11 +1,15 @@
 """Where everything stands in the state of a run: one contiguous block of int64 words.
 
-    driver words | header | risk | reward | account | one position per market
+    driver words | header | one account: limits, reward, money, one position and desk per market
     | table of market bases | market blocks (market words, levels, order slots)
-    | commands in flight | order groups | client ids | words of the user's projections
+    | commands in flight | parked accounts | order groups | client ids
+    | words of the user's projections
 
 A copy of the block is a fork or a checkpoint. The driver words are about how the run is being
 driven, not about where it is: they are left out of comparisons and digests.
+
+Book and orders are shared by all accounts of a run. The words of one account, that which is *in
+use*, stand at fixed offsets; those of the others are parked at the end (see `desks`).
 
 Levels are stored by *rank*: the cost of the leg in ticks, price / tick for BUY and
 (one - price) / tick for SELL. So the best level of either side is its highest rank, rank 0 means
@@ -15,12 +19,13 @@ and both sides share every line of code.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from ..schema import NO_TIME
-from ..specs import Market, Models
+from ..specs import Market, Models, Risk
 from ..units import PRICE_ONE, SECOND
 
 
@@ -86,8 +91,10 @@ BATCH_BEGUN = -1
     CAUSE_MARKET,
     CAUSE_ROW,
     MARKETS,
-    ORDER_CAPACITY,
-    OPEN_ORDERS,  # of the account
+    ORDER_CAPACITY,  # of each account in each market
+    ACCOUNTS,
+    ACCOUNT,  # the one in use
+    PARKED,  # offset of the words of the accounts that are not
     FEE_ROUNDING,  # the schedule's rule, see arithmetic.fill_fee
     FEE_DIRECTION,
     FEE_PRECISION,
@@ -104,18 +111,20 @@ BATCH_BEGUN = -1
     FLIGHTS,  # offset of the commands in flight
     FLIGHT_CAPACITY,
     FLIGHT_COUNT,
-    GROUPS,  # offset of the order groups
     GROUP_CAPACITY,
-    GROUPS_SET,  # groups that exist
-    CLIENT_IDS,  # offset of the table of client ids
     CLIENT_CAPACITY,
-    CLIENT_COUNT,
     USER_WORDS,  # offset of the user's words
     HEADER_END,
-) = range(DRIVER_WORDS, DRIVER_WORDS + 41)
+) = range(DRIVER_WORDS, DRIVER_WORDS + 39)
 
-# Risk: own limits and what they look at.
+# From here to the table of market bases: the account in use.
+# What it counts and names of its own, then risk: own limits and what they look at.
 (
+    OPEN_ORDERS,
+    GROUPS,  # offset of its order groups
+    GROUPS_SET,  # groups that exist
+    CLIENT_IDS,  # offset of its table of client ids
+    CLIENT_COUNT,
     KILLED,
     START_CASH,
     MAX_ORDER_QTY,
@@ -128,7 +137,7 @@ BATCH_BEGUN = -1
     BUCKET,
     BUCKET_AT,  # ns
     RISK_END,
-) = range(HEADER_END, HEADER_END + 12)
+) = range(HEADER_END, HEADER_END + 17)
 
 # Reward: portfolio value and its history.
 POSITIONS_VALUE, PEAK, DRAWDOWN, REWARD_END = range(RISK_END, RISK_END + 4)
@@ -151,6 +160,15 @@ CASH, RESERVED, FEES, REALISED, COSTS, RETURNED, ACCOUNT_END = range(REWARD_END,
 POSITION_TRACKER = CASH
 ACCOUNT_WORDS = ACCOUNT_END - CASH
 
+# Words of a desk, what an account has in one market besides its position; behind the positions.
+(
+    REQUESTS,  # commands sent so far, and how many of them are answered
+    ANSWERS,
+    HELD,  # orders open or on their way
+    VALUE,  # value of the position at the mark
+    DESK_WORDS,
+) = range(5)
+
 # Market words, from the market's base.
 (
     STATUS,
@@ -170,7 +188,6 @@ ACCOUNT_WORDS = ACCOUNT_END - CASH
     TRADES,  # trade rows of this market so far
     PENDING,  # see PENDING_*: what the end of the burst must look at
     MID2,  # the mark: twice the mid
-    VALUE,  # value of the position at the mark
     GRID_CENTRE,
     GRID_EDGE,
     GRID_WIDTH,
@@ -180,21 +197,20 @@ ACCOUNT_WORDS = ACCOUNT_END - CASH
     MAKER_FLAT,
     NUMBERS,  # orders numbered so far
     JOURNAL_ROWS,  # journal rows of this market so far
-    REQUESTS,  # commands sent so far, and how many of them are answered
-    ANSWERS,
-    HELD,  # orders open or on their way
     PAUSE,  # flags of the pause
     RESTORE_AT,  # when what own fills took is given back; NO_TIME never
     ORDERS,  # offset of the order slots, absolute
     EVENT,  # 1 + the first market of its event, 0 if its event returns no collateral
     PEER,  # the next market of its event; 0 none
     PAID,  # payout of one YES contract once settled; 0 before, and if void
+    CLOSES_AT,  # when it is due to close, as far as is known; NO_TIME unknown
     MARKET_WORDS,
-) = range(37)
+) = range(34)
 
 PENDING_CROSS, PENDING_SNAPSHOT = 1, 2
 
-# Words of a level (recorded, taken by own fills, number of own orders) and of an order slot.
+# Words of a level (recorded, taken by fills of accounts, number of their orders) and of an order
+# slot. Whatever is called own in a market is that of all accounts.
 QTY, TAKEN, OWN, LEVEL_WORDS = range(4)
 (
     NUMBER,
@@ -210,9 +226,10 @@ QTY, TAKEN, OWN, LEVEL_WORDS = range(4)
     GUESSED,  # how much of its way through the queue is a guess
     CARRY,  # what its fees were rounded up by and not yet repaid
     GROUP,
+    OWNER,  # the account that it is an order of
     NEXT,  # slot of the next order in priority, or of the next free slot
     ORDER_WORDS,
-) = range(15)
+) = range(16)
 
 # Words of a command in flight; they stand in the order of sending.
 (
@@ -229,8 +246,9 @@ QTY, TAKEN, OWN, LEVEL_WORDS = range(4)
     OF_EXPIRES,
     OF_CLIENT,
     OF_GROUP,
+    OF_ACCOUNT,
     FLIGHT_WORDS,
-) = range(14)
+) = range(15)
 
 # Words of an order group: then its window, pairs of (ts, qty), oldest first.
 GROUP_LIMIT, TRIGGERED, ENTRIES, LAST_MARKET, LAST_ROW, WINDOW = range(6)
@@ -241,31 +259,24 @@ AHEAD_UNKNOWN = 1 << 62
 """`ahead` of an order whose place in the queue was lost in a gap."""
 
 
-def market_words(market: Market, order_capacity: int) -> int:
-    """Return the number of words of one market block."""
-    return MARKET_WORDS + 2 * LEVEL_WORDS * market.levels + ORDER_WORDS * (order_capacity + 1)
+def market_words(market: Market, orders: int) -> int:
+    """Return the number of words of one market block with so many order slots."""
+    return MARKET_WORDS + 2 * LEVEL_WORDS * market.levels + ORDER_WORDS * (orders + 1)
 
 
 def table_offset(markets: int) -> int:
     """Return the offset of the table of market bases."""
-    return ACCOUNT_END + POSITION_WORDS * markets
+    return ACCOUNT_END + (POSITION_WORDS + DESK_WORDS) * markets
 
 
-def slack(
-    markets: tuple[Market, ...], order_capacity: int, order_groups: int, returns: bool = False
-) -> int:
-    """Return how many journal rows one tape row or one command can write at most.
-
-    returns: whether each fill can return collateral, which is a row of its own.
-    """
-    levels = max(market.levels for market in markets)
-    grouped = order_groups + len(markets) * order_capacity if order_groups else 0
-    return (2 if returns else 1) * (4 * order_capacity + 2 * levels) + grouped + 16
+def desk_offset(markets: int, market: int) -> int:
+    """Return the offset of the desk words of a market, of the account in use."""
+    return ACCOUNT_END + POSITION_WORDS * markets + DESK_WORDS * market
 
 
 class Capacities(NamedTuple):
-    """How much a state can hold. orders: open or on their way, in each market; client_ids and
-    groups: of the account; user_words: of the user's projections."""
+    """How much a state can hold. orders: of an account, open or on their way, in each market;
+    client_ids and groups: of an account; user_words: of the user's projections."""
 
     orders: int
     client_ids: int = 0
@@ -273,24 +284,48 @@ class Capacities(NamedTuple):
     user_words: int = 0
 
 
+def slack(
+    markets: tuple[Market, ...], capacities: Capacities, accounts: int, returns: bool = False
+) -> int:
+    """Return how many journal rows one tape row or one command can write at most.
+
+    returns: whether each fill can return collateral, which is a row of its own.
+    """
+    levels = max(market.levels for market in markets)
+    orders = capacities.orders * accounts
+    groups = capacities.groups * accounts
+    grouped = groups + len(markets) * orders if groups else 0
+    return (2 if returns else 1) * (4 * orders + 2 * levels) + grouped + 16 * accounts
+
+
 def new_state(
-    markets: tuple[Market, ...], models: Models, mark: int, capacities: Capacities
+    markets: tuple[Market, ...],
+    models: Models,
+    mark: int,
+    capacities: Capacities,
+    others: Sequence[Risk] = (),
 ) -> np.ndarray:
-    """Return the state before the first event: int64 words."""
+    """Return the state before the first event: int64 words.
+
+    others: the limits of the accounts beside the first, which has those of the models.
+    """
     table = table_offset(len(markets))
     bases = []
     offset = table + len(markets)
+    accounts = 1 + len(others)
+    slots = capacities.orders * accounts
     for market in markets:
         bases.append(offset)
-        offset += market_words(market, capacities.orders)
+        offset += market_words(market, slots)
     flights = 0
     if models.latency.delays_commands or models.latency.delays_sight:
-        flights = 2 * capacities.orders * len(markets) + FLIGHTS_BESIDE
+        flights = 2 * slots * len(markets) + FLIGHTS_BESIDE
     client_slots = 1 << (2 * capacities.client_ids - 1).bit_length() if capacities.client_ids else 0
     regions = {
         FLIGHTS: flights * FLIGHT_WORDS,
-        GROUPS: (capacities.groups + 1) * GROUP_WORDS,
-        CLIENT_IDS: client_slots,
+        PARKED: (table - HEADER_END) * accounts if accounts > 1 else 0,
+        GROUPS: (capacities.groups + 1) * GROUP_WORDS * accounts,
+        CLIENT_IDS: client_slots * accounts,
         USER_WORDS: capacities.user_words,
     }
     starts = {}
@@ -301,15 +336,22 @@ def new_state(
     for word, start in starts.items():
         state[word] = start
     state[WATCH_MARKET] = -1
-    state[SLACK] = slack(markets, capacities.orders, capacities.groups, models.collateral_return)
+    state[SLACK] = slack(markets, capacities, accounts, models.collateral_return)
     state[DUE] = state[DUE_EXPIRY] = state[DUE_ARRIVAL] = state[DUE_RESTORE] = NO_TIME
     state[MARKETS] = len(markets)
     state[ORDER_CAPACITY] = capacities.orders
+    state[ACCOUNTS] = accounts
     state[FLIGHT_CAPACITY] = flights
     state[GROUP_CAPACITY] = capacities.groups
     state[CLIENT_CAPACITY] = client_slots
     state[MARK_MODE] = mark
     _set_models(state, models)
+    for account, risk in enumerate((models.risk, *others)):
+        parked = state[PARKED] + account * (table - HEADER_END) - HEADER_END
+        words = state[parked:] if account else state
+        words[GROUPS] = state[GROUPS] + (capacities.groups + 1) * GROUP_WORDS * account
+        words[CLIENT_IDS] = state[CLIENT_IDS] + client_slots * account
+        _set_risk(words, risk)
     for index, (market, base) in enumerate(zip(markets, bases, strict=True)):
         state[table + index] = base
         words = state[base:]
@@ -322,8 +364,9 @@ def new_state(
         words[TAKER_FLAT], words[MAKER_FLAT] = fees.taker_flat, fees.maker_flat
         words[MID2] = PRICE_ONE
         words[RESTORE_AT] = NO_TIME
+        words[CLOSES_AT] = NO_TIME
         words[ORDERS] = base + MARKET_WORDS + 2 * LEVEL_WORDS * market.levels
-        for slot in range(1, capacities.orders):
+        for slot in range(1, slots):
             words[words[ORDERS] - base + ORDER_WORDS * slot + NEXT] = slot + 1
         words[FREE] = 1
     if models.collateral_return:
@@ -344,7 +387,7 @@ def _link_events(state: np.ndarray, markets: tuple[Market, ...], bases: list[int
 
 
 def _set_models(state: np.ndarray, models: Models) -> None:
-    fees, risk = models.fees, models.risk
+    fees = models.fees
     state[FEE_ROUNDING] = fees.rounding
     state[FEE_DIRECTION] = fees.direction
     state[FEE_PRECISION] = fees.precision
@@ -354,6 +397,9 @@ def _set_models(state: np.ndarray, models: Models) -> None:
     state[RESTORED_AFTER] = models.restored_after
     state[SEED] = models.seed
     state[ROUND_TRIP] = models.latency.round_trip
+
+
+def _set_risk(state: np.ndarray, risk: Risk) -> None:
     state[MAX_ORDER_QTY] = risk.max_order_qty
     state[MAX_OPEN_ORDERS] = risk.max_open_orders
     state[MAX_POSITION] = risk.max_position

@@ -14,8 +14,10 @@ from ..compiled import inner
 from ..schema import NO_TIME, JournalKind, TapeFlag
 from ..specs import QueueModel
 from .book import base_of, level_at, rank_of
-from .client_ids import use
+from .client_ids import use as use_client_id
+from .desks import desk_at
 from .layout import (
+    ACCOUNT,
     AHEAD,
     AHEAD_UNKNOWN,
     CARRY,
@@ -40,6 +42,7 @@ from .layout import (
     ORDERS,
     OWN,
     OWN_BUY,
+    OWNER,
     QTY,
     QUEUE_EXPONENT,
     QUEUE_MODEL,
@@ -72,14 +75,26 @@ def slot_at(state, base, slot):
 
 @inner
 def find(state, base, number):
-    """Return the slot of an open order; 0 if it is not open."""
+    """Return the slot of an open order of the account in use; 0 if it is not open."""
     for side in range(2):
         slot = state[base + HEAD_BUY + side]
         while slot > 0:
             at = slot_at(state, base, slot)
             if state[at + NUMBER] == number:
-                return slot
+                return slot if state[at + OWNER] == state[ACCOUNT] else 0
             slot = state[at + NEXT]
+    return 0
+
+
+@inner
+def next_of(state, base, slot, is_own):
+    """Return the first slot, from `slot` on in priority, with an order of the account in use
+    (`is_own`) or of another one; 0 if there is none."""
+    while slot > 0:
+        at = slot_at(state, base, slot)
+        if (state[at + OWNER] == state[ACCOUNT]) == is_own:
+            return slot
+        slot = state[at + NEXT]
     return 0
 
 
@@ -87,11 +102,12 @@ def find(state, base, number):
 def apply_order(state, base, row):
     """Fold one order row of the journal."""
     kind = row["kind"]
+    held = desk_at(state, np.int64(row["market"])) + HELD
     if kind == _SUBMITTED:
         state[base + NUMBERS] = row["order"]
-        state[base + HELD] += 1
+        state[held] += 1
     elif kind == _REJECTED:
-        state[base + HELD] -= 1
+        state[held] -= 1
     elif kind == _ACCEPTED:
         _insert_new(state, base, row)
     elif kind == _AMENDED:
@@ -103,8 +119,10 @@ def apply_order(state, base, row):
         state[slot_at(state, base, slot) + CARRY] = row["carry"]
         if left == 0:
             _remove(state, base, slot)
+            state[held] -= 1
     elif kind == _CANCELED or kind == _EXPIRED:
         _remove(state, base, find(state, base, row["order"]))
+        state[held] -= 1
 
 
 @inner
@@ -124,8 +142,9 @@ def _insert_new(state, base, row):
     state[at + TIF] = row["tif"]
     state[at + FLAGS] = row["flags"]
     state[at + GROUP] = row["group"]
+    state[at + OWNER] = state[ACCOUNT]
     state[OPEN_ORDERS] += 1
-    use(state, row["client_id"])
+    use_client_id(state, row["client_id"])
     _link(state, base, slot)
     state[DUE_EXPIRY] = min(state[DUE_EXPIRY], row["expires"])
 
@@ -203,7 +222,6 @@ def _remove(state, base, slot):
     state[at + NEXT] = state[base + FREE]
     state[base + FREE] = slot
     state[OPEN_ORDERS] -= 1
-    state[base + HELD] -= 1
     _set_due(state, expires)
 
 
@@ -235,6 +253,17 @@ def traded(state, base, side, rank, qty):
     while slot > 0:
         at = slot_at(state, base, slot)
         if state[at + RANK] == rank:
+            state[at + AHEAD] = max(0, state[at + AHEAD] - qty)
+        slot = state[at + NEXT]
+
+
+@inner
+def move_up(state, base, side, rank, qty):
+    """Fold what the account in use took of a level: the orders of others there stand nearer."""
+    slot = state[base + HEAD_BUY + side]
+    while slot > 0:
+        at = slot_at(state, base, slot)
+        if state[at + RANK] == rank and state[at + OWNER] != state[ACCOUNT]:
             state[at + AHEAD] = max(0, state[at + AHEAD] - qty)
         slot = state[at + NEXT]
 
@@ -303,7 +332,7 @@ def clip_places(state, base):
 
 @inner
 def required(state, base, position, skip, instead):
-    """Return the collateral of a market's open orders, $0.000001.
+    """Return the collateral of the open orders of the account in use in a market, $0.000001.
 
     As if the position were `position`, and the order in slot `skip` (0 for none) were replaced by
     `instead`: (side, rank, left). Best orders close the opposite position first, which costs
@@ -320,7 +349,8 @@ def required(state, base, position, skip, instead):
             at = slot_at(state, base, slot)
             if slot > 0 and (waiting == 0 or state[at + RANK] > rank):
                 of_rank = state[at + RANK]
-                qty = state[at + LEFT] if slot != skip else 0
+                counts = slot != skip and state[at + OWNER] == state[ACCOUNT]
+                qty = state[at + LEFT] if counts else 0
                 slot = state[at + NEXT]
             else:
                 of_rank = rank

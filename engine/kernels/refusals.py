@@ -16,13 +16,17 @@ from .client_ids import is_used
 from .fees import net_fee
 from .groups import group_at, is_group
 from .layout import (
+    ACCOUNTS,
+    AHEAD,
     BEST_BUY,
     CARRY,
     CASH,
     EXPIRES,
     FLAGS,
+    HEAD_BUY,
     KILLED,
     LEFT,
+    NEXT,
     NOW,
     OWN_BUY,
     PAUSE,
@@ -39,7 +43,7 @@ from .layout import (
     TRIGGERED,
     TRUSTED,
 )
-from .orders import find, required, slot_at
+from .orders import find, next_of, required, slot_at
 from .positions import closing_part, fill_cash, position_at
 from .risk import (
     CANCEL_TOKENS,
@@ -288,7 +292,7 @@ def _terms_refusal(run, market, slot, wanted, flags):
     against = 1 - side
     own = state[base + OWN_BUY + against]
     meets = own > 0 and own + rank >= state[base + TOP]
-    if meets and slot > 0:
+    if meets and slot > 0 and _meets_own(state, base, against, rank):
         return _SELF_CROSS
     best = visible_best(state, base, against, state[base + BEST_BUY + against])
     if flags & _POST_ONLY and (meets or (best > 0 and best + rank >= state[base + TOP])):
@@ -300,9 +304,17 @@ def _terms_refusal(run, market, slot, wanted, flags):
 
 
 @inner
+def _meets_own(state, base, against, rank):
+    """Whether an order of the account in use would trade with the first of its own on a side."""
+    slot = next_of(state, base, state[base + HEAD_BUY + against], True)
+    return slot > 0 and state[slot_at(state, base, slot) + RANK] + rank >= state[base + TOP]
+
+
+@inner
 def _walk_terms(run, market, wanted, carry):
     """Return (fees, quantity) of the fills that an order (side, rank, left) would get now.
 
+    Own orders are left out of account; those of other accounts stand where the walk meets them.
     Fees are those beyond what the closing fills pay, which come first.
     """
     state = run.state
@@ -313,15 +325,36 @@ def _walk_terms(run, market, wanted, carry):
     filled = 0
     fees = 0
     best = visible_best(state, base, against, state[base + BEST_BUY + against])
-    while left > 0 and best > 0 and best + rank >= state[base + TOP]:
-        part = min(left, visible_at(state, base, against, best))
-        price = price_of(state, base, against, best)
+    shown = visible_at(state, base, against, best)
+    taken_here = 0
+    other = 0
+    if state[ACCOUNTS] > 1:
+        other = next_of(state, base, state[base + HEAD_BUY + against], False)
+    while left > 0:
+        at = slot_at(state, base, other)
+        first = state[at + RANK] if other > 0 else 0
+        reached = max(best, first)
+        if reached == 0 or reached + rank < state[base + TOP]:
+            break
+        offered = 0 if first > best else shown
+        if first == best:
+            offered = min(shown, max(0, state[at + AHEAD] - taken_here))
+        part = min(left, offered if offered > 0 else state[at + LEFT])
+        price = price_of(state, base, against, reached)
         cash = fill_cash(position, side, price, part)
         fee, carry = net_fee(state, run.tables, base, (price, part, cash, 0), carry)
         closing = closing_part(position, side, part)
-        fees += fee - closing * best * state[base + TICK]
+        fees += fee - closing * reached * state[base + TICK]
         position += part if side == 0 else -part
         filled += part
         left -= part
-        best = visible_best(state, base, against, best - 1)
+        if offered == 0:
+            other = next_of(state, base, state[at + NEXT], False)
+            continue
+        shown -= part
+        taken_here += part
+        if shown == 0:
+            best = visible_best(state, base, against, best - 1)
+            shown = visible_at(state, base, against, best)
+            taken_here = 0
     return max(0, fees), filled

@@ -11,8 +11,11 @@ from ..schema import Mark
 from ..units import PRICE_ONE
 from .arithmetic import position_value
 from .book import is_live, price_of, visible_at, visible_best
+from .desks import desk_at, shift_of
 from .fees import trade_fee
 from .layout import (
+    ACCOUNT,
+    ACCOUNTS,
     BEST_BUY,
     BEST_SELL,
     CASH,
@@ -41,25 +44,38 @@ def portfolio_value(state):
 
 @inner
 def revalue(state, tables, base, market):
-    """Mark a market anew and the portfolio with it."""
+    """Mark a market anew, and the portfolio of every account with it."""
     state[DIRTY] = 0
-    position = state[position_at(market) + POSITION]
     live = is_live(state, base)
     if live:
         state[base + MID2] = (
             state[base + BEST_BUY] + state[base + TOP] - state[base + BEST_SELL]
         ) * state[base + TICK]
-    if live and state[MARK_MODE] == _CLOSE:
+    is_closing = live and state[MARK_MODE] == _CLOSE
+    _revalue_one(state, tables, base, market, (0, is_closing))
+    if state[ACCOUNTS] > 1:
+        for account in range(state[ACCOUNTS]):
+            if account != state[ACCOUNT]:
+                _revalue_one(state, tables, base, market, (shift_of(state, account), is_closing))
+
+
+@inner
+def _revalue_one(state, tables, base, market, how):
+    """Value the position of an account; how: (where its words are shifted, whether at close)."""
+    shift, is_closing = how
+    position = state[shift + position_at(market) + POSITION]
+    if is_closing:
         value = _closing_value(state, tables, base, position)
     else:
         value = position_value(position, state[base + MID2])
-    state[POSITIONS_VALUE] += value - state[base + VALUE]
-    state[base + VALUE] = value
-    total = portfolio_value(state)
-    if total > state[PEAK]:
-        state[PEAK] = total
-    if state[PEAK] - total > state[DRAWDOWN]:
-        state[DRAWDOWN] = state[PEAK] - total
+    desk = shift + desk_at(state, market)
+    state[shift + POSITIONS_VALUE] += value - state[desk + VALUE]
+    state[desk + VALUE] = value
+    total = state[shift + CASH] + state[shift + POSITIONS_VALUE] - state[shift + RETURNED]
+    if total > state[shift + PEAK]:
+        state[shift + PEAK] = total
+    if state[shift + PEAK] - total > state[shift + DRAWDOWN]:
+        state[shift + DRAWDOWN] = state[shift + PEAK] - total
 
 
 @inner

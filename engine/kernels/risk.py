@@ -10,6 +10,7 @@ from ..compiled import inner
 from ..schema import JournalKind, Reason
 from ..units import SECOND
 from .layout import (
+    ACCOUNT,
     BUCKET,
     BUCKET_AT,
     BUCKET_FULL,
@@ -24,6 +25,7 @@ from .layout import (
     MAX_POSITION,
     NEXT,
     OPEN_ORDERS,
+    OWNER,
     POSITION,
     POSITIONS_VALUE,
     RESERVED,
@@ -99,7 +101,7 @@ def size_refusal(state, base, market, slot, side, left):
         other = state[base + HEAD_BUY + side]
         while other > 0:
             at = slot_at(state, base, other)
-            if other != slot:
+            if other != slot and state[at + OWNER] == state[ACCOUNT]:
                 worst += state[at + LEFT]
             other = state[at + NEXT]
         if worst > state[MAX_POSITION]:

@@ -15,6 +15,7 @@ from .commands import amend as send_amend
 from .commands import cancel as send_cancel
 from .commands import decrease as send_decrease
 from .commands import submit as send_submit
+from .desks import desk_at
 from .flights import next_submitted
 from .layout import (
     ANSWERS,
@@ -102,7 +103,7 @@ def _is_sendable(sim, market, order):
         return False
     if room < state[SLACK]:
         state[ERROR] = ERROR_BUFFER
-    elif order == 0 and state[base + HELD] == state[ORDER_CAPACITY]:
+    elif order == 0 and state[desk_at(state, market) + HELD] == state[ORDER_CAPACITY]:
         state[ERROR] = ERROR_SLOTS
     elif 0 < state[FLIGHT_CAPACITY] == sim.seen[FLIGHT_COUNT]:
         state[ERROR] = ERROR_FLIGHTS
@@ -200,8 +201,8 @@ def cancel_all(sim, market):
 @small
 def in_flight(sim, market):
     """Return how many commands of a market have been sent and are not known to be answered."""
-    base = base_of(sim.state, market)
-    return sim.state[base + REQUESTS] - sim.seen[base + ANSWERS]
+    desk = desk_at(sim.state, market)
+    return sim.state[desk + REQUESTS] - sim.seen[desk + ANSWERS]
 
 
 @small

@@ -14,7 +14,10 @@ from .reward import RewardView
 
 
 class Views:
-    """All views of one state block: books by market index, orders, positions, reward."""
+    """All views of one state block: books by market index, orders, positions, reward.
+
+    memory: the words, of the account that looks. book: how it sees a book.
+    """
 
     __slots__ = ("books", "orders", "positions", "reward")
 
@@ -24,8 +27,9 @@ class Views:
         bases: list[int],
         tickers: list[str],
         index: Callable[[str | int], int],
+        book: type[BookView] = BookView,
     ):
-        self.books = [BookView(memory, base) for base in bases]
+        self.books = [book(memory, base) for base in bases]
         self.orders = OrdersView(memory, bases, tickers, index)
         self.positions = PositionsView(memory, bases, tickers, index)
         self.reward = RewardView(memory)

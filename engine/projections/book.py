@@ -6,22 +6,33 @@ the YES asks (SPEC 1.1).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ..kernels.layout import (
+    ACCOUNT,
     BEST_BUY,
+    CLOSES_AT,
     GRID_CENTRE,
     GRID_EDGE,
     GRID_WIDTH,
+    HEAD_BUY,
+    LEFT,
     LEVEL_WORDS,
     MARKET_WORDS,
     MID2,
+    NEXT,
+    ORDER_WORDS,
+    ORDERS,
+    OWNER,
     QTY,
+    RANK,
     STATUS,
     TAKEN,
     TICK,
     TOP,
     TRUSTED,
 )
-from ..schema import MarketStatus, Outcome, Side
+from ..schema import NO_TIME, MarketStatus, Outcome, Side
 from ..units import PRICE_ONE
 
 
@@ -114,6 +125,12 @@ class BookView:
         return memory[base + GRID_CENTRE], memory[base + GRID_EDGE], memory[base + GRID_WIDTH]
 
     @property
+    def closes_at(self) -> int | None:
+        """When the market is due to close, ns, as far as is known by now; None if it is not."""
+        due: int = self._memory[self._base + CLOSES_AT]
+        return None if due == NO_TIME else due
+
+    @property
     def status(self) -> MarketStatus:
         """Status of the market."""
         return MarketStatus(self._memory[self._base + STATUS])
@@ -146,7 +163,7 @@ class BookView:
 
     def of(self, outcome: Outcome) -> BookView:
         """Return the same book in the terms of an outcome."""
-        return BookView(self._memory, self._base, outcome)
+        return type(self)(self._memory, self._base, outcome)
 
     def _visible(self, side: int, rank: int) -> int:
         at = self._base + MARKET_WORDS + LEVEL_WORDS * (side * self._rows + rank)
@@ -163,4 +180,28 @@ class BookView:
         return levels
 
     def __repr__(self) -> str:
-        return f"BookView(best_bid={self.best_bid}, best_ask={self.best_ask})"
+        return f"{type(self).__name__}(best_bid={self.best_bid}, best_ask={self.best_ask})"
+
+
+class SharedBookView(BookView):
+    """A book that several accounts trade on, as one of them sees it: orders of the others are as
+    good as what is displayed, its own are not shown."""
+
+    __slots__ = ()
+
+    def _others(self, side: int) -> Iterator[tuple[int, int]]:
+        """Yield (rank, open quantity) of the orders of other accounts, first to fill first."""
+        memory, base = self._memory, self._base
+        slot = memory[base + HEAD_BUY + side]
+        while slot:
+            at = memory[base + ORDERS] + ORDER_WORDS * slot
+            if memory[at + OWNER] != memory[ACCOUNT]:
+                yield memory[at + RANK], memory[at + LEFT]
+            slot = memory[at + NEXT]
+
+    def _best(self, side: int) -> int:
+        return max(super()._best(side), next(self._others(side), (0, 0))[0])
+
+    def _visible(self, side: int, rank: int) -> int:
+        others = sum(left for at, left in self._others(side) if at == rank)
+        return super()._visible(side, rank) + others

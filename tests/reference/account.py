@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from foldbook.engine.schema import (
     OrderFlag,
     Reason,
     Side,
+    TapeFlag,
 )
 from foldbook.engine.specs import Market, Models
 from foldbook.engine.units import PRICE_ONE
@@ -34,12 +35,16 @@ from .state import (
     Cause,
     MarketState,
     Order,
+    Recorded,
+    TapeRow,
     closable,
     collateral,
     market_dict,
     signed,
     sure_to_pay,
 )
+
+CENT = 10_000
 
 
 @dataclass
@@ -60,20 +65,32 @@ class Event:
         return max(0, PRICE_ONE - sum(market.payout for market in self.markets))
 
 
+@dataclass
+class Ledger:
+    """What all accounts of a run share: the clock, the journal, and the markets."""
+
+    markets: list[Recorded]
+    now: int
+    applied: int = 0
+    rows: list[dict[str, int]] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    account_rows: int = 0
+
+
 class Account:
-    """What a run owns and what it has written down."""
+    """What one account owns, and how it is written down. number: from 0."""
 
     def __init__(
-        self, markets: tuple[Market, ...], *, cash: int, models: Models, mark: Mark, now: int
-    ):
+        self, ledger: Ledger, markets: tuple[Market, ...], *, cash: int, models: Models,
+        mark: Mark, number: int = 0,
+    ):  # fmt: skip
+        self.ledger = ledger
+        self.number = number
         self.models = models
         self.schedule = models.fees
         others = dict(models.market_fees)
         self.schedules = [others.get(market.ticker, models.fees) for market in markets]
-        self.markets = [
-            MarketState(index, market.tick, fees.taker_ppm, fees.maker_ppm)
-            for index, (market, fees) in enumerate(zip(markets, self.schedules, strict=True))
-        ]
+        self.markets = [MarketState(recorded, number) for recorded in ledger.markets]
         self.events: list[Event] = []
         self._event_of: dict[int, Event] = {}
         if models.collateral_return:
@@ -82,18 +99,23 @@ class Account:
                 self.events.append(event)
                 self._event_of.update((market.index, event) for market in event.markets)
         self.mark = mark
-        self.applied = 0
-        self.now = now
         self.starting_cash = self.cash = self.peak = cash
         self.drawdown = 0
         self.killed = False
-        self.bucket = Bucket(models.risk, now)
+        self.bucket = Bucket(models.risk, ledger.now)
         self.groups: dict[int, Group] = {}
         self.client_ids: set[int] = set()
-        self.journal: list[dict[str, int]] = []
-        self._places: list[int] = []
-        self._account_rows = 0
         self._write(JournalKind.CASH_MOVED, None, FROM_START, cash=cash)
+
+    @property
+    def now(self) -> int:
+        """The clock of the run, ns."""
+        return self.ledger.now
+
+    @property
+    def journal(self) -> list[dict[str, int]]:
+        """The journal of all accounts."""
+        return self.ledger.rows
 
     # Money (sections 5, 6 and 9).
 
@@ -165,16 +187,14 @@ class Account:
         ahead: int = 0,
         guessed: int = 0,
         takes: int = 0,
-    ) -> bool:
-        """Book a fill, or cancel its order and return False if the account cannot pay for it."""
-        moved = cash_moved(market.position, order.side, price, qty)
-        fee, carry = self.fee(
-            market, price, qty, moved, carry=order.carry, is_maker=liquidity == Liquidity.MAKER
-        )
-        returned = self._returned_if(market, signed(order.side, qty))
-        if self.cash + moved - fee + returned - self._reserved_after(market, order, qty) < 0:
+    ) -> Cause | None:
+        """Book a fill and return its row, or cancel the order if the account cannot pay for it."""
+        is_maker = liquidity == Liquidity.MAKER
+        if not self._can_pay(market, order, qty, price, is_maker):
             self._cancel_order(market, order, Reason.MARGIN, cause)
-            return False
+            return None
+        moved = cash_moved(market.position, order.side, price, qty)
+        fee, carry = self.fee(market, price, qty, moved, carry=order.carry, is_maker=is_maker)
         order.left -= qty
         order.filled += qty
         order.carry = carry
@@ -194,7 +214,16 @@ class Account:
         if order.group:
             self.groups[order.group].add(self.now, qty, written)
         self._return_collateral(market, written)
-        return True
+        return written
+
+    def _can_pay(
+        self, market: MarketState, order: Order, qty: int, price: int, is_maker: bool
+    ) -> bool:
+        """Say whether the account has what a fill costs it (section 3, every fill)."""
+        moved = cash_moved(market.position, order.side, price, qty)
+        fee, _ = self.fee(market, price, qty, moved, carry=order.carry, is_maker=is_maker)
+        returned = self._returned_if(market, signed(order.side, qty))
+        return self.cash + moved - fee + returned >= self._reserved_after(market, order, qty)
 
     def _returned_if(self, market: MarketState, moved: int) -> int:
         """Return what a market's event would return if its position moved by `moved`."""
@@ -221,6 +250,12 @@ class Account:
         position = market.position + signed(order.side, qty)
         return self.reserved - market.reserved + collateral(position, orders)
 
+    def _end_step(self) -> None:
+        """Look at the value, as it is done after each step."""
+        value = self.value
+        self.peak = max(self.peak, value)
+        self.drawdown = max(self.drawdown, self.peak - value)
+
     def _move_position(self, market: MarketState, side: int, price: int, qty: int) -> int:
         """Book one fill into position, cost and realised P&L; return the cash it moves."""
         leg = leg_cost(side, price)
@@ -235,6 +270,34 @@ class Account:
         market.cost += leg * opening
         market.position += signed(side, qty)
         return moved
+
+    def _settle(self, market: MarketState, row: TapeRow, cause: Cause, is_first: bool) -> None:
+        """Pay the position that the first SETTLED row ended; later rows pay the difference."""
+        is_void = bool(row.flags & TapeFlag.VOID)
+        if is_first:
+            market.settled_position, market.settled_cost = market.position, market.cost
+        held = market.settled_position
+        if not held:
+            return
+        side = Side.BUY if held > 0 else Side.SELL
+        if is_void:
+            payment, fee = market.settled_cost, 0
+        else:
+            payment = (row.price if side == Side.BUY else PRICE_ONE - row.price) * abs(held)
+            fee = payment % CENT
+        cash, charged = payment - market.settled_cash, fee - market.settled_fee
+        if not is_first and not cash and not charged:
+            return
+        market.settled_cash, market.settled_fee = payment, fee
+        market.realised += cash - market.cost
+        market.position = market.cost = 0
+        market.fees += charged
+        self.cash += cash - charged
+        self._write(
+            JournalKind.SETTLED, market, cause,
+            qty=abs(held), side=side, price=row.price, cash=cash, fee=charged,
+            reserved=self._reserve(market),
+        )  # fmt: skip
 
     # The end of orders.
 
@@ -283,16 +346,17 @@ class Account:
         row = dict.fromkeys(JOURNAL_DTYPE.names, 0)
         row.update(fields)
         row["kind"] = kind
+        row["account"] = self.number
         row["ts"] = self.now
         row["cause_kind"], row["cause_market"], row["cause_row"] = cause
         if market is None:
-            row["market"], row["row"] = NO_MARKET, self._account_rows
-            self._account_rows += 1
+            row["market"], row["row"] = NO_MARKET, self.ledger.account_rows
+            self.ledger.account_rows += 1
         else:
             row["market"], row["row"] = market.index, market.journal_rows
             market.journal_rows += 1
         self.journal.append(row)
-        self._places.append(self.applied)
+        self.ledger.places.append(self.ledger.applied)
         return (CauseKind.JOURNAL, row["market"], row["row"])
 
     def _write_order(
@@ -304,6 +368,17 @@ class Account:
             "client_id": order.client_id, "group": order.group,
         }  # fmt: skip
         return self._write(kind, market, cause, **(row | fields))
+
+    def _write_amended(self, market: MarketState, order: Order, request: Cause) -> Cause:
+        return self._write_order(
+            JournalKind.AMENDED, market, order, request,
+            ahead=order.ahead, reserved=self._reserve(market),
+        )  # fmt: skip
+
+    def _charge(self, tokens: int, reason: Reason) -> None:
+        """Take what an answer costs of the bucket."""
+        if reason != Reason.RATE_LIMIT:
+            self.bucket.take(tokens)
 
     def _write_about(
         self, kind: JournalKind, market: MarketState, order: Order, cause: Cause, **fields: int
@@ -321,7 +396,7 @@ class Account:
 
     def places(self) -> list[int]:
         """Return for each journal row how many tape rows had been applied before it."""
-        return list(self._places)
+        return list(self.ledger.places)
 
     def known_times(self) -> list[int]:
         """Return when the agent knows of each journal row, ns (section 10)."""
@@ -332,7 +407,7 @@ class Account:
         return hashlib.sha256(self.journal_rows().tobytes()).hexdigest()
 
     def state(self) -> dict[str, Any]:
-        """Return everything as nested dicts and lists of plain ints."""
+        """Return everything that the account sees as nested dicts and lists of plain ints."""
         account = {
             "now": self.now,
             "cash": self.cash,

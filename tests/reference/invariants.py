@@ -13,6 +13,7 @@ from itertools import accumulate
 from foldbook.engine.schema import (
     NO_MARKET,
     CauseKind,
+    Evidence,
     JournalKind,
     Liquidity,
     Mark,
@@ -24,7 +25,7 @@ from foldbook.engine.schema import (
 )
 from foldbook.engine.units import PRICE_ONE
 
-from .account import Event
+from .account import Account, Event
 from .book import matches
 from .simulation import ReferenceSimulation
 from .state import MarketState, Order, TapeRow
@@ -48,12 +49,15 @@ class Watch:
 
     Reads each journal row once; checks the markets that the step touched, and everything every
     `full_every` steps. order_capacity: how many orders a market may hold, open or in flight.
+    account: whose money and orders it checks, of several; see `Together`.
     """
 
     def __init__(
-        self, *, seed: int | None = None, full_every: int = 100, order_capacity: int = 10**9
-    ):
+        self, *, seed: int | None = None, full_every: int = 100, order_capacity: int = 10**9,
+        account: int = 0,
+    ):  # fmt: skip
         self.seed = seed
+        self.account = account
         self.order_capacity = order_capacity
         self.full_every = full_every
         self.from_the_start = True
@@ -101,16 +105,18 @@ class Watch:
             touched.update(range(len(reference.markets)))
             for state in reference.markets:
                 for order in state.issued:
-                    _check_order(order, self.filled[state.index, order.number])
+                    if order.account == self.account:
+                        _check_order(order, self.filled[state.index, order.number])
         self.steps += 1
         for index in touched - {NO_MARKET}:
-            self._check_market(reference.markets[index])
-            _check_value(reference, reference.markets[index])
+            account = reference.accounts[self.account]
+            self._check_market(account.markets[index])
+            _check_value(account, account.markets[index])
         self._check_account(reference)
 
     def _check_row(self, reference: ReferenceSimulation, index: int) -> None:
         row = reference.journal[index]
-        place = reference._places[index]
+        place = reference.ledger.places[index]
         market, kind = row["market"], row["kind"]
         where = f"journal row {index}"
         assert self.place <= place <= reference.applied, f"{where}: place {place} goes backwards"
@@ -120,6 +126,10 @@ class Watch:
         self._check_cause(reference, row, place, where)
         self.place = place
         self.row_index[market, row["row"]] = index
+        if kind == JournalKind.FILL:
+            self._check_evidence(reference, index, where)
+        if row["account"] != self.account:
+            return
         available = self.cash - self.reserved
         self.cash += row["cash"] - row["fee"]
         self.fees += row["fee"]
@@ -188,8 +198,9 @@ class Watch:
 
     def _check_returned(self, reference: ReferenceSimulation, index: int, where: str) -> None:
         """An event returns what its NO positions are sure to pay; results that fit cost nothing."""
-        row, place = reference.journal[index], reference._places[index]
-        [event] = [each for each in reference.events if row["market"] in each.indices]
+        row, place = reference.journal[index], reference.ledger.places[index]
+        events = reference.accounts[self.account].events
+        [event] = [each for each in events if row["market"] in each.indices]
         self.returned[event.indices] += row["cash"]
         self._check_event(reference, event, place, where)
         results = self._results(reference, event, place)
@@ -235,7 +246,23 @@ class Watch:
         self._check_fee(reference, row, where)
         self.filled[market, row["order"]] += qty
         self.position[market] += qty if row["side"] == Side.BUY else -qty
-        if row["liquidity"] == Liquidity.MAKER and not row["flags"] & OrderFlag.TAKES_DEPTH:
+
+    def _check_evidence(self, reference: ReferenceSimulation, index: int, where: str) -> None:
+        """A trade of the tape fills no more than it was, of all accounts; a trade between accounts
+        has two sides, one behind the other."""
+        row = reference.journal[index]
+        market, qty = row["market"], row["qty"]
+        if row["evidence"] == Evidence.ACCOUNT:
+            if row["liquidity"] == Liquidity.MAKER:
+                taken = reference.journal[self.row_index[row["cause_market"], row["cause_row"]]]
+                for name in ("kind", "evidence", "market", "qty", "price", "ts"):
+                    assert taken[name] == row[name], f"{where}: {name} is not its taker's"
+                assert taken["account"] != row["account"], f"{where}: trades with itself"
+                assert taken["side"] != row["side"], f"{where}: both on one side"
+            else:
+                behind = [each["kind"] for each in reference.journal[index + 1 : index + 3]]
+                assert JournalKind.FILL in behind, f"{where}: nobody sold what it bought"
+        elif row["liquidity"] == Liquidity.MAKER and not row["flags"] & OrderFlag.TAKES_DEPTH:
             key = (market, row["cause_row"])
             trade = reference.tape[self.tape_index[market][row["cause_row"]]]
             self.claimed[key] += qty
@@ -265,8 +292,9 @@ class Watch:
         assert market.position == self.position[market.index], f"{name}: position is not its fills"
         assert market.cost >= 0 and (market.position or not market.cost), f"{name}: cost"
         own = {side: market.queue(side) for side in Side}
-        if own[Side.BUY] and own[Side.SELL]:
-            assert own[Side.BUY][0].price < own[Side.SELL][0].price, f"{name}: crosses itself"
+        line = {side: market.line(side) for side in Side}
+        if line[Side.BUY] and line[Side.SELL]:
+            assert line[Side.BUY][0].price < line[Side.SELL][0].price, f"{name}: orders cross"
         for order in market.open.values():
             _check_order(order, self.filled[market.index, order.number])
             assert order.left > 0 and order.ahead >= 0, f"{name}: order {order}"
@@ -280,28 +308,76 @@ class Watch:
         assert market.reserved == expected, f"{name}: reserved {market.reserved} is not {expected}"
 
     def _check_account(self, reference: ReferenceSimulation) -> None:
-        markets = reference.markets
+        account = reference.accounts[self.account]
+        markets = account.markets
         cost = sum(market.cost for market in markets)
         realised = sum(market.realised for market in markets)
-        assert reference.cash == self.cash, "cash is not the sum of the journal"
+        assert account.cash == self.cash, "cash is not the sum of the journal"
         assert self.fees == sum(market.fees for market in markets), "fees are not their sum"
-        assert self.reserved == reference.reserved, "reserved is not the sum of the journal"
+        assert self.reserved == account.reserved, "reserved is not the sum of the journal"
         returned = sum(self.returned.values())
-        assert reference.returned == returned, "returned is not the sum of the journal"
-        conserved = reference.starting_cash + realised - self.fees - cost + returned
-        assert reference.cash == conserved, "cash is not start + realised - fees - cost + returned"
+        assert account.returned == returned, "returned is not the sum of the journal"
+        conserved = account.starting_cash + realised - self.fees - cost + returned
+        assert account.cash == conserved, "cash is not start + realised - fees - cost + returned"
         if self.steps % self.full_every == 0:
-            for event in reference.events:
+            for event in account.events:
                 self._check_event(reference, event, reference.applied, f"event {event.indices}")
-        bucket = reference.bucket
+        bucket = account.bucket
         assert 0 <= bucket.level <= bucket.full, f"bucket: {bucket.level} of {bucket.full}"
-        value = reference.value
-        self.peak = max(self.peak, value, reference.starting_cash)
+        value = account.value
+        self.peak = max(self.peak, value, account.starting_cash)
         self.drawdown = max(self.drawdown, self.peak - value)
-        assert reference.peak >= value, "the value is above its peak"
-        assert reference.drawdown >= reference.peak - value, "a drawdown was missed"
+        assert account.peak >= value, "the value is above its peak"
+        assert account.drawdown >= account.peak - value, "a drawdown was missed"
         if self.from_the_start:
-            assert (self.peak, self.drawdown) == (reference.peak, reference.drawdown), "drawdown"
+            assert (self.peak, self.drawdown) == (account.peak, account.drawdown), "drawdown"
+
+
+class Together:
+    """An observer of several accounts: each by a `Watch`, and what they have in all.
+
+    A NO is counted at one dollar and a YES at none, so that a trade between accounts leaves the sum
+    as it was, but for fees. All that moves it is what is bought and sold outside, and settlements.
+    """
+
+    def __init__(self, accounts: int, *, seed: int | None = None, order_capacity: int = 10**9):
+        self.watches = [
+            Watch(seed=seed, order_capacity=order_capacity, account=account)
+            for account in range(accounts)
+        ]
+        self.rows_seen = 0
+        self.expected = 0
+        self.settled: set[tuple[int, int]] = set()
+
+    def __call__(self, reference: ReferenceSimulation) -> None:
+        """Check what the last step did. Raises InvariantError."""
+        for watch in self.watches:
+            watch(reference)
+        for row in reference.journal[self.rows_seen :]:
+            self.expected += self._moved(row)
+        self.rows_seen = len(reference.journal)
+        owned = sum(
+            account.cash - account.returned + sum(market.fees for market in account.markets)
+            for account in reference.accounts
+        )
+        desks = [market for account in reference.accounts for market in account.markets]
+        owned += sum(PRICE_ONE * max(0, -market.position) for market in desks)
+        if owned != self.expected:
+            text = f"the accounts own {owned} and not {self.expected}"
+            raise InvariantError(f"{text}\n{dump(reference, self.watches[0].seed)}")
+
+    def _moved(self, row: dict[str, int]) -> int:
+        """Return by how much a row changes what all accounts own."""
+        kind, qty = row["kind"], row["qty"]
+        if kind == JournalKind.FILL:
+            paid = qty * row["price"] * (1 if row["side"] == Side.BUY else -1)
+            return 0 if row["evidence"] == Evidence.ACCOUNT else -paid
+        if kind == JournalKind.SETTLED:
+            is_first = (row["account"], row["market"]) not in self.settled
+            self.settled.add((row["account"], row["market"]))
+            ends_no = is_first and row["side"] == Side.SELL
+            return row["cash"] - PRICE_ONE * qty * ends_no
+        return row["cash"] if kind == JournalKind.CASH_MOVED else 0
 
 
 def returned_by(journal: list[dict[str, int]], index: int) -> int:
@@ -326,14 +402,14 @@ def _check_order(order: Order, filled: int) -> None:
     assert order.filled + order.left + order.canceled == order.qty, f"conserved: {order}"
 
 
-def _check_value(reference: ReferenceSimulation, market: MarketState) -> None:
+def _check_value(account: Account, market: MarketState) -> None:
     """YES and NO of one quantity are worth one dollar each pair, but for one unit of rounding."""
-    if reference.mark != Mark.MID or not market.position:
+    if account.mark != Mark.MID or not market.position:
         return
     held = abs(market.position)
     mid2 = market.mid2 if market.position > 0 else 2 * PRICE_ONE - market.mid2
     mirrored = held * (2 * PRICE_ONE - mid2) // 2
-    pairs = reference.position_value(market) + mirrored
+    pairs = account.position_value(market) + mirrored
     assert 0 <= held * PRICE_ONE - pairs <= 1, f"market {market.index}: pairs are worth {pairs}"
 
 

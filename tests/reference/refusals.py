@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
-from foldbook.engine.schema import KEEP, NO_TIME, OrderFlag, Reason, TimeInForce
+from foldbook.engine.schema import KEEP, NO_TIME, OrderFlag, Reason, Side, TimeInForce
 from foldbook.engine.units import PRICE_ONE, QTY_MAX
 
 from .account import Account, cash_moved
@@ -152,11 +153,13 @@ def crosses_self(market: MarketState, order: Order) -> bool:
 
 
 def crosses_post_only(market: MarketState, order: Order) -> bool:
-    """Say whether a post-only order would meet the visible book, or an own order."""
+    """Say whether a post-only order would meet the visible book, or an order of any account."""
     if not order.flags & OrderFlag.POST_ONLY:
         return False
-    best = market.book[opposite(order.side)].visible_best
-    return matches(order.side, order.price, best) or crosses_self(market, order)
+    against = opposite(order.side)
+    resting = [each.price for each in market.line(against)]
+    best = market.book[against].visible_best
+    return any(matches(order.side, order.price, price) for price in (best, *resting))
 
 
 def reserved_with(account: Account, market: MarketState, order: Order) -> int:
@@ -189,9 +192,28 @@ def preview(market: MarketState, order: Order) -> list[tuple[int, int]]:
     """Return (price, qty) of the fills that the walk would make now, own orders left out."""
     left = order.left
     fills = []
-    for price, shown in market.book[opposite(order.side)].visible():
+    for price, qty in in_the_way(market, order):
         if not left or not matches(order.side, order.price, price):
             break
-        fills.append((price, min(left, shown)))
-        left -= min(left, shown)
+        if qty:
+            fills.append((price, min(left, qty)))
+        left -= min(left, qty)
     return fills
+
+
+def in_the_way(market: MarketState, order: Order) -> Iterator[tuple[int, int]]:
+    """Yield (price, qty) of all that is offered to an order, in the order of the walk: displayed
+    depth, and the orders of other accounts, which stand behind their `ahead` of it."""
+    against = opposite(order.side)
+    shown = dict(market.book[against].visible())
+    others = market.others(against)
+    prices = {*shown, *(other.price for other in others)}
+    for price in sorted(prices, reverse=against == Side.BUY):
+        passed = 0
+        for other in others:
+            if other.price == price:
+                before = min(shown.get(price, 0), max(passed, other.ahead)) - passed
+                yield price, before
+                yield price, other.left
+                passed += before
+        yield price, shown.get(price, 0) - passed

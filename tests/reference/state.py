@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from foldbook.engine.schema import (
@@ -48,7 +49,7 @@ assert TapeRow._fields == TAPE_DTYPE.names
 
 @dataclass
 class Order:
-    """One own order. `place` orders the orders at one price: earlier places fill first."""
+    """One order. `place` orders the orders at one price: earlier places fill first."""
 
     number: int
     side: int
@@ -67,6 +68,7 @@ class Order:
     guessed: int = 0
     carry: int = 0
     place: int = 0
+    account: int = 0
 
     @property
     def priority(self) -> tuple[int, int]:
@@ -75,10 +77,11 @@ class Order:
 
 
 @dataclass
-class MarketState:
-    """Everything that one market is at one moment.
+class Recorded:
+    """What one market is for all accounts: its book, its rules, and who stands in line.
 
     `pause` holds TapeFlag bits; `payout` is what a YES contract paid, 0 before and where void.
+    `issued` are the orders of all accounts, `desks` what each account has in the market.
     """
 
     index: int
@@ -86,6 +89,7 @@ class MarketState:
     taker_ppm: int
     maker_ppm: int = 0
     status: int = MarketStatus.OPEN
+    closes_at: int = NO_TIME
     pause: int = 0
     trusted: bool = False
     has_traded: bool = False
@@ -95,6 +99,25 @@ class MarketState:
     centre_step: int = 0
     edge_step: int = 0
     edge_width: int = 0
+    payout: int = 0
+    tape_rows: int = 0
+    journal_rows: int = 0
+    places: int = 0
+    issued: list[Order] = field(default_factory=list)
+    book: dict[int, Ladder] = field(default_factory=lambda: {side: Ladder(side) for side in Side})
+    desks: list[MarketState] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.centre_step = self.edge_step = self.tick
+
+
+@dataclass
+class MarketState:
+    """One market as one account has it: what it holds and has open there, and all of `Recorded`,
+    which reads and writes like a field of its own."""
+
+    recorded: Recorded
+    account: int = 0
     position: int = 0
     cost: int = 0
     realised: int = 0
@@ -104,16 +127,10 @@ class MarketState:
     settled_cost: int = 0
     settled_cash: int = 0
     settled_fee: int = 0
-    payout: int = 0
-    tape_rows: int = 0
-    journal_rows: int = 0
-    places: int = 0
-    issued: list[Order] = field(default_factory=list)
     open: dict[int, Order] = field(default_factory=dict)
-    book: dict[int, Ladder] = field(default_factory=lambda: {side: Ladder(side) for side in Side})
 
     def __post_init__(self) -> None:
-        self.centre_step = self.edge_step = self.tick
+        self.recorded.desks.append(self)
 
     @property
     def inactive(self) -> bool:
@@ -132,13 +149,29 @@ class MarketState:
 
     @property
     def in_flight(self) -> int:
-        """How many orders are on their way to this market."""
-        return sum(not order.arrived for order in self.issued)
+        """How many orders of this account are on their way to this market."""
+        return sum(not order.arrived for order in self.issued if order.account == self.account)
 
     def queue(self, side: int) -> list[Order]:
-        """Return the open orders of a side, first to fill first."""
+        """Return the open orders of a side of this account, first to fill first."""
         orders = [order for order in self.open.values() if order.side == side]
         return sorted(orders, key=lambda order: order.priority)
+
+    def line(self, side: int) -> list[Order]:
+        """Return the open orders of a side of all accounts, first to fill first."""
+        orders = [
+            order for desk in self.desks for order in desk.open.values() if order.side == side
+        ]
+        return sorted(orders, key=lambda order: order.priority)
+
+    def others(self, side: int) -> list[Order]:
+        """Return those of them that are not this account's."""
+        return [order for order in self.line(side) if order.number not in self.open]
+
+    def everybody(self) -> list[Order]:
+        """Return the open orders of all accounts, by number."""
+        orders = [order for desk in self.desks for order in desk.open.values()]
+        return sorted(orders, key=lambda order: order.number)
 
     def capacity(self, side: int) -> int:
         """Return how much of the position an order of `side` could close."""
@@ -149,12 +182,25 @@ class MarketState:
         if not 0 < price < PRICE_ONE:
             return False
         edge = price < self.edge_width or price > PRICE_ONE - self.edge_width
-        return price % (self.edge_step if edge else self.centre_step) == 0
+        return bool(price % (self.edge_step if edge else self.centre_step) == 0)
 
     def next_place(self) -> int:
         """Return a place behind all that were given out."""
         self.places += 1
         return self.places
+
+
+def _as_own(name: str) -> property:
+    """Return a field of `Recorded` as a field of `MarketState`."""
+
+    def write(market: MarketState, value: Any) -> None:
+        setattr(market.recorded, name, value)
+
+    return property(attrgetter(f"recorded.{name}"), write)
+
+
+for _name in Recorded.__dataclass_fields__:
+    setattr(MarketState, _name, _as_own(_name))
 
 
 @dataclass
@@ -206,6 +252,7 @@ def market_dict(market: MarketState) -> dict[str, Any]:
         "pause": int(market.pause),
         "trusted": int(market.trusted),
         "restore_at": market.restore_at,
+        "closes_at": market.closes_at,
         "bids": dict(market.book[Side.BUY].qty),
         "asks": dict(market.book[Side.SELL].qty),
         "taken": {
