@@ -9,7 +9,6 @@ import numpy as np
 from foldbook.adapters import sessions
 from foldbook.engine import (
     NO_FEES,
-    Feed,
     JournalKind,
     Latency,
     OrderFlag,
@@ -29,7 +28,7 @@ from foldbook.engine.kernels.layout import QTY as QTY_WORD
 from foldbook.engine.player import play
 
 _POST_ONLY, _GTC = int(OrderFlag.POST_ONLY), int(TimeInForce.GTC)
-LATE = Latency.constant(driving.ORDER_DELAY, response=driving.ORDER_DELAY, feed=Feed.RECORDED)
+LATE = Latency.constant(driving.ORDER_DELAY, response=driving.ORDER_DELAY, feed=driving.FEED_DELAY)
 QTY = contracts(10)
 
 
@@ -68,12 +67,12 @@ def quote_best_python(sim):
         sim.submit(0, Side.SELL, ask, QTY, post_only=True)
 
 
-def simulation(session, late):
-    """Return a run without fees, as the peers are set."""
+def simulation(session, late, restored=0):
+    """Return a run without fees, as the peers are set; restored: ns after which takings return."""
     models = {"latency": LATE} if late else {}
     return Simulation(
         session, cash=dollars(10**9), order_capacity=16, fees=NO_FEES,
-        queue=Queue.conservative, **models,
+        queue=Queue.conservative, restored_after=restored, **models,
     )  # fmt: skip
 
 
@@ -88,7 +87,7 @@ def final_book(sim):
 
 
 def main():
-    given = driving.arguments(("--qty", 0.0))
+    given = driving.arguments(("--qty", 0.0), ("--restored", 0))
     columns = driving.load(given.feed, given.limit)
     count, final = len(columns["ts"]), {side: columns[side] for side in ("bids", "asks")}
     last = int(columns["rows"][-1]) + 1
@@ -103,7 +102,7 @@ def main():
         chosen = quote_best(qty=qty, limit=50 * qty)
 
     def run():
-        sim = simulation(session, bool(late))
+        sim = simulation(session, bool(late), given.restored)
         _, wall, cpu = driving.timed(lambda: play(sim, chosen, every=driving.STEP))
         assert sim.events == len(session.tape), "the tape has not come to its end"
         rows = sim.journal().rows
