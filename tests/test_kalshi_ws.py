@@ -18,6 +18,7 @@ from foldbook.benchmarks import import_rate
 from foldbook.engine.errors import TapeError
 from foldbook.engine.schema import TAPE_DTYPE, TapeFlag, TapeKind
 from foldbook.engine.specs import Market
+from foldbook.engine.units import SECOND
 
 T0 = 1_786_000_000_000
 """ms; the recordings below count from here."""
@@ -464,6 +465,36 @@ def test_lifecycle_frames_become_status_and_grid(tmp_path):
         (K.STATUS, 1_000_000, 2_000, 0, 0, 3, 0), (K.STATUS, 2_000_000, 3_000, 0, 10_000, 3, 0),
         (K.STATUS, 3_000_000, 4_000, 0, 10_000, 4, 0),
     ]
+
+
+def test_lifecycle_frames_become_close_times_and_strikes(tmp_path):
+    """What was said before the book stands with it; what is said later when it was received."""
+    def news(recv: int, **fields: Any) -> dict[str, Any]:
+        return line(recv, "market_lifecycle_v2", {"market_ticker": "KXA-1"}, sid=3, **fields)
+
+    due = T0 // 1000 + 900
+    rows = tape(tmp_path, [
+        news(0, event_type="created", close_ts=due, additional_metadata={"floor_strike": 4414.4}),
+        snapshot(0, *BOOK), delta(12, 10_000, "yes", "0.4000", "1.00"),
+        news(13, event_type="close_date_updated", close_ts=due - 60),
+        news(14, event_type="metadata_updated", floor_strike=-2.5, cap_strike=3),
+    ])
+    said = [row for row in rows if row[0] in (K.CLOSE_TIME, K.STRIKE)]
+    kinds = [(kind, recv, side, qty) for kind, _, recv, side, _, qty, _ in said]
+    assert kinds == [
+        (K.CLOSE_TIME, 0, 0, due * SECOND), (K.STRIKE, 0, 0, 4_414_400_000),
+        (K.CLOSE_TIME, 13, 0, (due - 60) * SECOND), (K.STRIKE, 14, 0, -2_500_000),
+        (K.STRIKE, 14, 1, 3_000_000),
+    ]
+
+
+@pytest.mark.parametrize("strike", [1e-9, 1e40])
+def test_a_strike_too_fine_or_large_is_refused(tmp_path, strike):
+    """Nothing is rounded."""
+    news = line(0, "market_lifecycle_v2", {"market_ticker": "KXA-1"}, sid=3,
+                event_type="metadata_updated", floor_strike=strike)
+    with pytest.raises(TapeError, match="floor_strike"):
+        tape(tmp_path, [news, snapshot(0, *BOOK)])
 
 
 def test_cents_and_dollars_may_be_mixed_frame_by_frame(tmp_path):

@@ -37,6 +37,7 @@ from .frames import (
 from .messages import BLOCK_TRADE, MESSAGE_DTYPE, NO_RECV, NO_SEQ, NO_TS, OWN, REFUSED
 from .numbers import BAD, CENT, PAYOUTS, PRICES, QUANTITIES
 from .sources import Chunk
+from .terms import Term, terms_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PRICE = "dollars between 0 and 1 with up to four decimals"
@@ -59,6 +60,7 @@ class Decoder:
         self.subs: dict[object, int] = {}
         self.fees: list[FeeRow | None] = []
         self.events: list[str] = []
+        self.terms: list[list[Term]] = []
         """What each fee update stated, and of which event; its message has the number as qty."""
         self._yes_scaled: set[int] = set()
         """Subscriptions that give the prices of the NO ladder on the YES scale (SPEC 1.5)."""
@@ -299,6 +301,10 @@ class Decoder:
             grid = grid_of([(each.start, each.end, each.step) for each in news.price_ranges])
             message["kind"] = Kind.GRID
             message["price"], message["edge"], message["qty"] = grid
+        elif terms := terms_of(news):
+            message["kind"] = Kind.TERM
+            message["qty"] = len(self.terms)
+            self.terms.append(terms)
         else:
             message["kind"] = Kind.CONTROL
         if news.settlement_value is not None:

@@ -23,6 +23,7 @@ from .messages import MESSAGE_DTYPE, NO_RECV, NO_TS
 from .rules import DUPLICATE, FALLING, LEFT_OUT, REFUSALS, Listing, fold
 from .sequence import Sequencer
 from .sources import Recording, chunks
+from .terms import with_terms
 
 _KINDS = len(Kind)
 _NO_ROWS = (Kind.CONTROL, Kind.IGNORED, Kind.START)
@@ -73,6 +74,7 @@ class Job:
             messages, unknown_fees = with_fees(
                 ticker, messages, listing.fee, of_event, decoder.fees
             )
+            messages = with_terms(messages, listing.closes_at, decoder.terms)
             found = _make(ticker, messages, recording, listing, rejections)
             if found is None:
                 continue

@@ -23,6 +23,7 @@ from .folder import (
 from .hot import digest_of
 from .merging import merge, merge_tapes
 from .samples import sample
+from .scrambling import other_tail
 from .slices import slice_of
 from .splits import split
 
@@ -47,6 +48,7 @@ __all__ = [
     "merge",
     "merge_tapes",
     "move",
+    "other_tail",
     "sample",
     "save",
     "slice_of",
