@@ -14,15 +14,15 @@ from typing import Any
 import attrs
 import numpy as np
 
-from .codecs import Codec
+from .codecs import Codec, GivenCodec
 from .errors import TapeError
 from .kernels import episodes as kernel
 from .kernels import features as shared
-from .kernels.layout import CURSOR, JOURNAL_COUNT
+from .kernels.layout import CURSOR, JOURNAL_BASE, JOURNAL_COUNT
 from .observations import Feature, filler, recipe
-from .schema import NO_TIME
+from .schema import JOURNAL_DTYPE, NO_TIME
 from .session import Session
-from .simulation import Simulation
+from .simulation import TIMED, Simulation
 from .specs import ZERO_LATENCY, QueueModel
 from .units import PPM, duration
 
@@ -110,7 +110,7 @@ class Plan:
     Raises ValueError for a value that is none of these.
     """
 
-    codec: Codec
+    codec: Codec | GivenCodec
     cadence: Cadence = Cadence("change")
     starts: str = "first"
     choice: str = "random"
@@ -141,9 +141,10 @@ class Plan:
             kernel.EVERY: self.cadence.every,
             kernel.STEPS_MAX: self.steps_max,
             kernel.LASTS: self.lasts,
-            kernel.ROOM: slack,
+            # One event, and what is tried behind it for the mask.
+            kernel.ROOM: 2 * slack,
             kernel.KEEPS_JOURNAL: int(self.keeps_journal),
-            kernel.HAS_MASK: int(self.codec.has_mask),
+            kernel.HAS_MASK: int(self.codec.has_mask and isinstance(self.codec, Codec)),
             kernel.CHOICE: _CHOICES[self.choice],
             kernel.STARTS: _STARTS[self.starts],
             **self.rewards.words(),
@@ -254,8 +255,9 @@ class Course:
         return row
 
     def begin_after(self, ts: int) -> None:
-        """Let episodes begin after a time, ns. Raises TapeError if nothing is quoted then."""
-        row = int(np.searchsorted(self.tape["ts"], ts, side="right"))
+        """Let episodes begin with the first event after a time, ns. Raises TapeError if nothing is
+        quoted then."""
+        row = int(np.searchsorted(self.tape["ts"], ts, side="right")) + 1
         if row > self.last_start:
             raise TapeError(f"market {self.ticker}: nothing is quoted after {ts} ns")
         self.first_start = max(self.first_start, row)
@@ -298,7 +300,6 @@ def pool_of(courses: Sequence[Course]) -> kernel.Pool:
         checkpoint += len(course.checkpoints)
         row[kernel.FIRST_START] = course.first_start
         row[kernel.LAST_START] = course.last_start
-        row[kernel.CLOSES_AT] = NO_TIME
 
     def joined(name: str) -> np.ndarray:
         parts = [getattr(course, name) for course in courses]
@@ -355,6 +356,30 @@ class Episode:
         self.simulation.cause = self.simulation.last_burst()
         self.simulation.delivered_tape = bus.sight[CURSOR]
         self.simulation.delivered_journal = bus.sight[JOURNAL_COUNT]
+
+    def act(self, action: np.ndarray) -> None:
+        """Send what an action of a user's codec stands for; the next `step` goes on from there."""
+        simulation, bus = self.simulation, self.simulation.bus
+        bus.reserve(_DECISION_ROOM * bus.slack)
+        by_time = self.plan.cadence.kind == "time"
+        simulation.cause = TIMED if by_time else simulation.last_burst()
+        simulation.is_playing = True
+        try:
+            self.plan.codec.act(simulation, 0, action)
+        finally:
+            simulation.is_playing = False
+            self._note()
+
+    def _note(self) -> None:
+        """Let the kernels look at the rows of commands that came from outside."""
+        bus, first = self.simulation.bus, int(self.env[kernel.READ])
+        run, base = bus.run, bus.memory[JOURNAL_BASE]
+        if base > first:
+            numbers = range(first, bus.memory[JOURNAL_COUNT])
+            run = run._replace(rows=np.array([bus.row(each) for each in numbers], JOURNAL_DTYPE))
+            bus.memory[JOURNAL_BASE] = first
+        kernel.note(run, self.words)
+        bus.memory[JOURNAL_BASE] = base
 
     def step(self, action: np.ndarray, observation: np.ndarray, mask: np.ndarray) -> None:
         """Act, go on to the next moment, and write what is observed then.

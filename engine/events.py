@@ -146,6 +146,29 @@ class Recovered(TapeEvent, frozen=True):
     """The snapshot after a gap is complete."""
 
 
+class CloseTime(TapeEvent, frozen=True):
+    """The column qty holds when the market is due to close, ns."""
+
+    qty: int
+
+    @property
+    def close_time(self) -> int:
+        """When the market is due to close, ns."""
+        return self.qty
+
+
+class Strike(TapeEvent, frozen=True):
+    """The column side tells a floor (0) from a cap (1), and qty holds it."""
+
+    side: Side
+    qty: int
+
+    @property
+    def strike(self) -> int:
+        """The floor or cap of what settles as YES, in millionths of its unit."""
+        return self.qty
+
+
 class JournalEvent(msgspec.Struct, frozen=True, tag_field="kind", tag=_tag):
     """What every event of a journal has; market is None for the account."""
 

@@ -16,6 +16,7 @@ import numpy as np
 from .compiled import INT, compiled, prepare, types
 from .kernels import features as shared
 from .kernels import observe as own
+from .kernels.episodes import run_of
 from .kernels.loop import RUN
 
 
@@ -47,7 +48,7 @@ def _add(number: int, name: str, unit: str, low: float = 0.0, high: float = 1.0)
 _SIZE = "log scale: 1 is 10,000 contracts"
 _DOLLARS = "dollars"
 _BALANCE = "(one - other) / (one + other)"
-_FLOW = "flow / (|flow| + 100 contracts)"
+_FLOW = "flow / (abs(flow) + 100 contracts)"
 
 _add(shared.YES_BID, "yes_bid", _DOLLARS)
 _add(shared.YES_ASK, "yes_ask", _DOLLARS)
@@ -67,7 +68,7 @@ _add(shared.YES_LEVELS, "yes_levels", "levels / 20")
 _add(shared.NO_LEVELS, "no_levels", "levels / 20")
 _add(shared.YES_TOP_SHARE, "yes_top_share", "share of the three largest levels")
 _add(shared.NO_TOP_SHARE, "no_top_share", "share of the three largest levels")
-_add(shared.ARBITRAGE, "arbitrage", "|YES mid + NO mid - 1|, dollars")
+_add(shared.ARBITRAGE, "arbitrage", "abs(YES mid + NO mid - 1), dollars")
 _add(shared.EFFICIENCY, "efficiency", "1 - arbitrage")
 _add(shared.AGREEMENT, "agreement", "agreement of the two outcomes")
 _add(shared.MICROPRICE, "microprice", _DOLLARS)
@@ -91,7 +92,7 @@ _add(shared.TREND, "activity_trend", "mean of the last 5 less that of the 5 befo
 _add(shared.MOMENTUM, "momentum", "change of the mid over 5 changes, 5 cents", -1.0)
 _add(shared.VOLATILITY, "volatility", "sd of the last 5 mids, 5 cents")
 _add(shared.ACTIVE_MARKETS, "active_markets", "markets that changed within 60 s / 10")
-_add(shared.SYNCHRONY, "synchrony", "|ups - downs| / moves of the session's markets")
+_add(shared.SYNCHRONY, "synchrony", "abs(ups - downs) / moves of the session's markets")
 _add(shared.DIVERGENCE, "divergence", "sd of the markets' last moves, 5 cents")
 for _k, _seconds in enumerate(shared.HALF_LIVES):
     _add(shared.TRADE_FLOW + _k, f"trade_flow_{_seconds}s", _FLOW, -1.0)
@@ -116,7 +117,7 @@ _add(own.HAS_SELL, "has_sell", "an own ask rests")
 _add(own.BUY_DISTANCE, "buy_distance", "own bid from the mid, dollars")
 _add(own.SELL_DISTANCE, "sell_distance", "own ask from the mid, dollars")
 _add(own.SINCE_ORDER, "since_order", "since the last order / 300 s; 1 before")
-_add(own.INVENTORY, "inventory", "position / (|position| + 100 contracts)", -1.0)
+_add(own.INVENTORY, "inventory", "position / (abs(position) + 100 contracts)", -1.0)
 _add(own.BUY_SIZE, "buy_size", _SIZE)
 _add(own.SELL_SIZE, "sell_size", _SIZE)
 _add(own.BUY_AHEAD, "buy_ahead", _SIZE + "; 1 without an order")
@@ -232,6 +233,21 @@ def filler(features: Sequence[Feature]) -> Any:
         if each.function is not None:
             fill = _chain(each.function, place, fill or _nothing)
     return fill
+
+
+def filler_of_many(features: Sequence[Feature]) -> Any:
+    """Return a compiled function(envs, pool) that writes the users' features of many environments
+    (`kernels.episodes.Envs` and `Pool`); None without any."""
+    fill = filler(features)
+    if fill is None:
+        return None
+
+    @compiled
+    def fill_many(envs, pool):  # type: ignore[no-untyped-def]
+        for k in range(len(envs.words)):
+            fill(run_of(envs, pool, k), envs.observations[k])
+
+    return fill_many
 
 
 @compiled

@@ -56,6 +56,11 @@ class TapeKind(IntEnum):
     """Events were lost: the book is not to be trusted until the next snapshot."""
     RECOVERED = 9
     """The snapshot after a gap is complete."""
+    CLOSE_TIME = 10
+    """qty: when the market is due to close, ns; the close itself is a STATUS."""
+    STRIKE = 11
+    """side: 0 the floor, 1 the cap of what settles as YES; qty: it, in millionths of its unit, of
+    any sign."""
 
 
 class TapeFlag(IntFlag):

@@ -62,6 +62,7 @@ _FAULTS = {
     check.CROSSED: "the book is crossed or locked at the end of a burst",
     check.BAD_STATUS: "qty {qty} is no MarketStatus, or price {price} no payout from 0 to 10000",
     check.BAD_GRID: "steps {price} and {ahead} are not multiples of {tick}, or width {qty} > 5000",
+    check.BAD_TERM: "close time {qty} is not above zero, or side {side} neither 0 nor 1",
     check.BAD_FEE: "taker rate {qty} ppm or maker rate {ahead} ppm is not from 0 to 10^6",
 }
 

@@ -58,6 +58,8 @@ from .units import QTY_MAX, dollars, duration
 
 ANY_JOURNAL = sum(1 << (16 + kind) for kind in JournalKind)
 """Bit set of layout.WATCH: whatever the run adds to its journal."""
+_STRETCH = 1 << 14
+"""Tape rows, see `Simulation.advance_served`."""
 STARTED: Cause = (int(CauseKind.START), NO_MARKET, 0)
 TIMED: Cause = (int(CauseKind.TIMER), NO_MARKET, 0)
 
@@ -427,9 +429,20 @@ class Simulation:
         )
 
     def advance_served(self, limit: int, stop: int) -> None:
-        """Advance, look, and serve the Python projections."""
-        self.bus.advance(limit, stop)
-        self.bus.follow()
+        """Advance, look, and serve the Python projections.
+
+        Sight that is late follows stretch by stretch, while the rows are in the processor's cache.
+        """
+        bus = self.bus
+        reached = bus.memory[CURSOR] + _STRETCH
+        while bus.sees_late and reached < min(stop, len(self.session.tape)):
+            bus.advance(limit, reached)
+            bus.follow()
+            if bus.memory[CURSOR] < reached:
+                break
+            reached = bus.memory[CURSOR] + _STRETCH
+        bus.advance(limit, stop)
+        bus.follow()
         self.serve()
 
     def _advance_to_change(self, market: int) -> bool:

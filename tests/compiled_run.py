@@ -163,6 +163,7 @@ def _market(word: list[int], base: int, market: int) -> dict[str, Any]:
         "pause": word[base + layout.PAUSE],
         "trusted": bool(word[base + layout.TRUSTED]),
         "restore_at": word[base + layout.RESTORE_AT],
+        "closes_at": word[base + layout.CLOSES_AT],
         "bids": ladders[0],
         "asks": ladders[1],
         "taken": taken,

@@ -376,6 +376,12 @@ class RecordedMarket:
 
     def _rule_change(self) -> None:
         rng = self.rng
+        if rng.random() < 0.2:
+            self.row(TapeKind.CLOSE_TIME, qty=self.ts + rng.randint(0, 10**9))
+            return
+        if rng.random() < 0.2:
+            self.row(TapeKind.STRIKE, rng.choice(tuple(Side)), qty=rng.randint(-(10**9), 10**9))
+            return
         if rng.random() < 0.5:
             taker, maker = (0, 35_000, 70_000, 140_000, 123_457), (0, 0, 17_500, 25_001)
             self.row(TapeKind.FEE, qty=rng.choice(taker), ahead=rng.choice(maker))

@@ -151,7 +151,7 @@ def test_the_account_has_no_ticker():
 
 @pytest.mark.parametrize(
     ("column", "value", "text"),
-    [("kind", 10, "kind 10"), ("side", 2, "side: 2"), ("market", 3, "market"),
+    [("kind", 12, "kind 12"), ("side", 2, "side: 2"), ("market", 3, "market"),
      ("market", NO_MARKET, "there is no market -1")],
 )
 def test_rows_that_are_no_event_are_refused(column, value, text):

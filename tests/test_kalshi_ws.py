@@ -18,6 +18,7 @@ from foldbook.benchmarks import import_rate
 from foldbook.engine.errors import TapeError
 from foldbook.engine.schema import TAPE_DTYPE, TapeFlag, TapeKind
 from foldbook.engine.specs import Market
+from foldbook.engine.units import SECOND
 
 T0 = 1_786_000_000_000
 """ms; the recordings below count from here."""
@@ -466,6 +467,36 @@ def test_lifecycle_frames_become_status_and_grid(tmp_path):
     ]
 
 
+def test_lifecycle_frames_become_close_times_and_strikes(tmp_path):
+    """What was said before the book stands with it; what is said later when it was received."""
+    def news(recv: int, **fields: Any) -> dict[str, Any]:
+        return line(recv, "market_lifecycle_v2", {"market_ticker": "KXA-1"}, sid=3, **fields)
+
+    due = T0 // 1000 + 900
+    rows = tape(tmp_path, [
+        news(0, event_type="created", close_ts=due, additional_metadata={"floor_strike": 4414.4}),
+        snapshot(0, *BOOK), delta(12, 10_000, "yes", "0.4000", "1.00"),
+        news(13, event_type="close_date_updated", close_ts=due - 60),
+        news(14, event_type="metadata_updated", floor_strike=-2.5, cap_strike=3),
+    ])
+    said = [row for row in rows if row[0] in (K.CLOSE_TIME, K.STRIKE)]
+    kinds = [(kind, recv, side, qty) for kind, _, recv, side, _, qty, _ in said]
+    assert kinds == [
+        (K.CLOSE_TIME, 0, 0, due * SECOND), (K.STRIKE, 0, 0, 4_414_400_000),
+        (K.CLOSE_TIME, 13, 0, (due - 60) * SECOND), (K.STRIKE, 14, 0, -2_500_000),
+        (K.STRIKE, 14, 1, 3_000_000),
+    ]
+
+
+@pytest.mark.parametrize("strike", [1e-9, 1e40])
+def test_a_strike_too_fine_or_large_is_refused(tmp_path, strike):
+    """Nothing is rounded."""
+    news = line(0, "market_lifecycle_v2", {"market_ticker": "KXA-1"}, sid=3,
+                event_type="metadata_updated", floor_strike=strike)
+    with pytest.raises(TapeError, match="floor_strike"):
+        tape(tmp_path, [news, snapshot(0, *BOOK)])
+
+
 def test_cents_and_dollars_may_be_mixed_frame_by_frame(tmp_path):
     """Told by the keys of each frame; where both stand, dollars win."""
     cents = {"price_dollars": ..., "delta_fp": ..., "price": 39, "delta": 5}
@@ -711,9 +742,11 @@ def test_the_benchmark_reads_every_message(tmp_path, capsys):
         path = tmp_path / "events" / ticker / "day.ndjson.gz"
         path.parent.mkdir(parents=True)
         path.write_bytes(gzip.compress("".join(json.dumps(x) + "\n" for x in lines).encode()))
-    assert import_rate.main([str(tmp_path / "events"), "--json", "--rounds", "1"]) == 0
+    words = [str(tmp_path / "events"), "--json", "--rounds", "1", "--workers", "2"]
+    assert import_rate.main(words) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["messages"], found["sessions"]) == (6, 2)
+    assert (found["messages"], found["sessions"], found["workers"]) == (6, 2, 2)
+    assert found["workers_ratio"] > 0
 
 
 def test_a_folder_may_hold_records_beside_recordings(tmp_path):

@@ -31,7 +31,8 @@ LAYERS = (
     {"player", "rounds", "accounts", "codecs", "observations"},
     {"episodes"},
     {"config"},
-    {"backtest", "result", "metrics", "explain", "accounting", "trust", "evidence", "band"},
+    {"backtest", "result", "metrics", "explain", "accounting", "trust", "evidence", "band",
+     "ledger"},
     {"__init__"},
 )
 """Modules of the engine; each imports its own layer and those above it in this list."""

@@ -1,28 +1,31 @@
 """One environment: Gymnasium's `reset` and `step` over an episode of the engine.
 
-It translates and holds nothing: what an action does, what a fill costs and what is observed is the
-engine's; `simulation` is the run in progress, and `result()` what came of it.
+It translates and decides nothing: what an action does, what a fill costs and what is observed is
+the engine's; `simulation` is the run in progress, and `result()` what came of it.
 """
 
 from __future__ import annotations
 
 import copy
+from array import array
 from typing import Any
 
 import gymnasium
 import numpy as np
 
 from foldbook.engine import Backtest, Result
+from foldbook.engine.codecs import GivenCodec
 from foldbook.engine.episodes import Episode, env_words
 from foldbook.engine.kernels import episodes as kernel
-from foldbook.engine.kernels.layout import CASH, JOURNAL_COUNT, POSITION, START_CASH
-from foldbook.engine.kernels.positions import position_at
+from foldbook.engine.kernels.layout import CURSOR, JOURNAL_COUNT, MARK_MODE, START_CASH
+from foldbook.engine.ledger import LEDGER_DTYPE, ledger
+from foldbook.engine.schema import Mark
 from foldbook.engine.simulation import Simulation
 
-from .setting import Setting, check_options, check_reset, seed_of
+from .setting import Setting, check_cash, check_options, needs_reset, seed_of
 
-_POSITION = int(getattr(position_at, "py_func", position_at)(0)) + POSITION
 _P = kernel.PLAN_WORDS
+_WHOLE = frozenset((int, np.int64))
 OPTIONS = ("session", "market", "start", "cash")
 
 
@@ -45,19 +48,23 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
         self.setting = Setting(session, **options)
         self.action_space = self.setting.action_space()
         self.observation_space = self.setting.observation_space()
-        self._codec = self.setting.codec
-        self._dims = self._codec.dims
+        codec = self._codec = self.setting.codec
+        self._given = codec if isinstance(codec, GivenCodec) else None
+        self._choices = 0 if self._given or len(codec.dims) > 1 else codec.dims[0]
         self._scale = self.setting.scale
-        self._has_mask = self._codec.has_mask
+        self._has_mask = codec.has_mask
         self._weights = np.arange(1, len(self.setting.choice.markets) + 1)
         self._episodes: dict[tuple[int, str], Episode] = {}
         self._episode: Episode | None = None
         self._market = (-1, "")
         self._env_words = env_words()
-        self._action = np.zeros(len(self._dims), np.int64)
+        self._action = np.zeros(4 if self._given else len(codec.dims), np.int64)
         self._size = len(self.setting.features)
-        self._mask = np.ones(self._dims[0] if self._has_mask else 0, np.int8)
-        self._total = self._squares = 0
+        self._mask = np.ones(codec.dims[0] if self._has_mask else 0, np.int8)
+        self._frames = np.zeros((self.setting.stack, self._size), np.float32)
+        self._squares = 0
+        self._stands = array("q")
+        self._values = array("q")
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -100,15 +107,30 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
         row = given.get("start")
         if row is not None:
             row = episode.course.row_from(row)
-        episode.begin(row, given.get("cash"))
+        episode.begin(row, check_cash(given["cash"]) if "cash" in given else None)
         self._episode, self._market = episode, market
-        words = episode.words
-        self._memory = memoryview(words)  # type: ignore[arg-type]
-        self._total = self._squares = 0
+        self._memory = memoryview(episode.words)  # type: ignore[arg-type]
+        self._squares = 0
+        self._stands, self._values = array("q"), array("q")
         observation = np.empty(self._size, np.float32)
         self._mask = np.ones(len(self._mask), np.int8)
         episode.show(observation, self._mask)
-        return observation, self._info()
+        self._frames = np.tile(observation, (self.setting.stack, 1))
+        return self._shown(observation), self._info()
+
+    def _shown(self, observation: np.ndarray) -> np.ndarray:
+        """Note what has come of a step; return what the agent gets to see."""
+        sight = self._episode.simulation.bus.sight  # type: ignore[union-attr]
+        self._stands.append(sight[CURSOR])
+        self._stands.append(sight[JOURNAL_COUNT])
+        if self.render_mode == "rgb_array":
+            self._values.append(self._memory[_P + kernel.VALUE])
+        if self._given and self._has_mask:
+            self._mask = self._given.mask(self.simulation, 0)
+        if self.setting.stack == 1:
+            return observation
+        self._frames = np.concatenate([self._frames[1:], observation[None]])
+        return self._frames.copy()
 
     def _next(self, given: dict[str, Any], words: np.ndarray) -> tuple[int, str]:
         """Return (session, ticker) of the next episode."""
@@ -140,38 +162,39 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
         after the end of an episode.
         """
         episode = self._episode
-        words = self._memory if episode is not None else None
-        if words is None or words[_P + kernel.OVER]:
-            check_reset(self, words is not None, words is not None)
-            raise AssertionError
-        self._action[:] = self._codec.validate(action) if type(action) is not int else action
-        if type(action) is int and not (len(self._dims) == 1 and 0 <= action < self._dims[0]):
-            self._codec.validate(action)
+        if episode is None or self._memory[_P + kernel.OVER]:
+            raise needs_reset(begun=episode is not None)
+        if type(action) in _WHOLE and 0 <= action < self._choices:
+            self._action[0] = action
+        elif self._given:
+            episode.act(self._given.validate(action))
+        else:
+            self._action[:] = self._codec.validate(action)
         observation = np.empty(self._size, np.float32)
-        self._mask = np.empty(len(self._mask), np.int8)
-        episode.step(self._action, observation, self._mask)  # type: ignore[union-attr]
-        units = words[_P + kernel.REWARD_UNITS]
-        self._total += units
+        self._mask = np.ones(len(self._mask), np.int8)
+        episode.step(self._action, observation, self._mask)
+        memory = self._memory
+        units = memory[_P + kernel.REWARD_UNITS]
         self._squares += units * units
-        terminated = words[_P + kernel.TERMINATED] == 1
-        truncated = words[_P + kernel.TRUNCATED] == 1
+        terminated = memory[_P + kernel.TERMINATED] == 1
+        truncated = memory[_P + kernel.TRUNCATED] == 1
+        observation = self._shown(observation)
         info = self._info()
         if terminated or truncated:
             info["statistics"] = self.statistics()
-        return observation, words[_P + kernel.REWARD] * self._scale, terminated, truncated, info
+        return observation, memory[_P + kernel.REWARD] * self._scale, terminated, truncated, info
 
     def _info(self) -> dict[str, Any]:
         words = self._memory
-        sight = self._episode.simulation.bus.sight  # type: ignore[union-attr]
         info = {
             "session": self._market[0],
             "market": self._market[1],
             "step": words[_P + kernel.STEP],
             "portfolio_value": words[_P + kernel.VALUE],
-            "cash": sight[CASH],
-            "position": sight[_POSITION],
+            "cash": words[_P + kernel.KNOWN_CASH],
+            "position": words[_P + kernel.KNOWN_POSITION],
             "fills": words[_P + kernel.FILLS],
-            "journal": sight[JOURNAL_COUNT],
+            "journal": words[_P + kernel.KNOWN_ROWS],
             "reward_units": words[_P + kernel.REWARD_UNITS],
             "hindsight": self.setting.choice.hindsight,
         }
@@ -186,8 +209,8 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
         """
         if not self._has_mask:
             raise TypeError(
-                f"actions {self._codec.name!r} have no mask: two orders at once cannot be judged "
-                "one by one; use limit5, sized21 or now5"
+                f"actions {self._codec.name!r} have no mask: use limit5, sized21, now5, or a codec "
+                "of your own with a method mask"
             )
         self._playing()
         return self._mask == 1
@@ -197,24 +220,28 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
     def statistics(self) -> dict[str, Any]:
         """Return what the episode came to: money in $0.000001, rewards as the agent gets them."""
         env = self._playing().env
-        steps = int(env[kernel.STEP])
-        start, end = int(env[kernel.OPENED_WITH]), int(env[kernel.VALUE])
-        mean = self._total / steps if steps else 0.0
-        spread = max(self._squares / steps - mean * mean, 0.0) ** 0.5 if steps else 0.0
-        return {
-            "length": steps,
-            "start_value": start,
-            "final_value": end,
-            "total_return": (end - start) / start if start else 0.0,
-            "total_reward_units": self._total,
-            "mean_reward_units": mean,
-            "max_drawdown": int(self.simulation.reward.max_drawdown),
-            "sharpe": mean / spread if spread else 0.0,
-            "fills": int(env[kernel.FILLS_ALL]),
-        }
+        return statistics_of(env, self._squares)
+
+    def ledger(self) -> np.ndarray:
+        """Split what each step of the episode earned: engine.ledger.LEDGER_DTYPE, shape (steps,).
+
+        The columns of a row add up to its `reward_units`. Raises TypeError where the journal is not
+        kept, or positions are valued at what closing them would pay.
+        """
+        simulation = self._playing().simulation
+        if not self.setting.plan.keeps_journal:
+            raise TypeError("ledger: it is read off the journal; make it with keeps_journal=True")
+        if simulation.bus.memory[MARK_MODE] != Mark.MID:
+            raise TypeError("ledger: it splits values at the mid; make it with mark=Mark.MID")
+        stands = np.array(self._stands, np.int64).reshape(-1, 2)
+        if len(stands) < 2:
+            return np.zeros(0, LEDGER_DTYPE)
+        return ledger(simulation.session, simulation.journal(), stands)
 
     def result(self) -> Result:
         """Return the episode so far as the result of a run, with its journal and tables."""
+        if not self.setting.plan.keeps_journal:
+            raise TypeError("result: the journal is not kept; make it with keeps_journal=True")
         simulation = self._playing().simulation.fork()
         settings = self.setting.settings | {"cash": int(simulation.bus.memory[START_CASH])}
         return Result(simulation, Backtest(simulation.session, object(), **settings).config)
@@ -231,6 +258,8 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
         twin._episodes = {}
         twin._action = self._action.copy()
         twin._mask = self._mask.copy()
+        twin._frames = self._frames.copy()
+        twin._stands, twin._values = self._stands[:], self._values[:]
         twin._np_random = copy.deepcopy(self._np_random)
         twin.action_space = copy.deepcopy(self.action_space)
         twin.observation_space = copy.deepcopy(self.observation_space)
@@ -251,15 +280,20 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
             "episode": None if self._episode is None else self._episode.state(),
             "np_random": self._np_random,
             "np_random_seed": self._np_random_seed,
+            "spaces": (self.action_space, self.observation_space),
             "mask": self._mask,
-            "sums": (self._total, self._squares),
+            "frames": self._frames,
+            "squares": self._squares,
+            "stands": (self._stands, self._values),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         MarketEnv.__init__(self, **state["made_of"])
         self._np_random, self._np_random_seed = state["np_random"], state["np_random_seed"]
-        self._mask = state["mask"]
-        self._total, self._squares = state["sums"]
+        self.action_space, self.observation_space = state["spaces"]
+        self._mask, self._frames = state["mask"], state["frames"]
+        self._squares = state["squares"]
+        self._stands, self._values = state["stands"]
         if state["episode"] is not None:
             self._market = state["market"]
             self._episode = Episode(self.setting.course(self._market), self.setting.plan)
@@ -272,6 +306,24 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
         from . import render
 
         if self.render_mode == "rgb_array":
-            return render.picture(self.simulation)
+            return render.picture(self.simulation, self._values)
         return render.text(self.simulation) if self.render_mode == "ansi" else None
 
+
+def statistics_of(env: np.ndarray, squares: float) -> dict[str, Any]:
+    """Return what an episode came to; env: its words; squares: of its reward units, added up."""
+    steps = int(env[kernel.STEP])
+    start, end = int(env[kernel.OPENED_WITH]), int(env[kernel.VALUE])
+    mean = (end - start) / steps if steps else 0.0
+    spread = max(squares / steps - mean * mean, 0.0) ** 0.5 if steps else 0.0
+    return {
+        "length": steps,
+        "start_value": start,
+        "final_value": end,
+        "total_return": (end - start) / start if start else 0.0,
+        "total_reward_units": end - start,
+        "mean_reward_units": mean,
+        "max_drawdown": int(env[kernel.DRAWN_DOWN]),
+        "sharpe": mean / spread if spread else 0.0,
+        "fills": int(env[kernel.FILLS_ALL]),
+    }

@@ -6,6 +6,7 @@ environment has no rule of the market and no ledger of its own: those are the si
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -18,10 +19,12 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from foldbook.engine import Session, dollars
-from foldbook.engine.codecs import Codec, codec_of
+from foldbook.engine import Session, TapeError, TapeKind, dollars
+from foldbook.engine.codecs import Codec, GivenCodec, UserCodec, codec_of
 from foldbook.engine.episodes import Cadence, Course, Plan, Rewards, session_columns
 from foldbook.engine.observations import Feature, bounds, features_of
+from foldbook.engine.simulation import Simulation
+from foldbook.engine.specs import LIMIT_MAX, ZERO_LATENCY
 from foldbook.engine.units import PPM, SECOND, duration
 
 from .. import sessions
@@ -31,6 +34,9 @@ CASH = dollars(100)
 REWARD_SCALE = 1e-8
 """What $0.000001 of reward counts: 0.0001 for each cent."""
 ORDER_CAPACITY = 8
+ORDER_CAPACITY_DELAYED = 64
+"""Orders on their way hold a slot too."""
+_SETTINGS = inspect.signature(Simulation).parameters.keys() - {"session", "projections"}
 Source = Session | str | os.PathLike[str]
 
 
@@ -53,8 +59,11 @@ class Setting:
 
     session: a session, its path, or several. market: "active" (the one with most events in the
     whole session, which is hindsight), "active:10m" (in its first ten minutes; episodes begin after
-    them), "random", "next", a ticker, or several. reward_scale: what $0.000001 of reward counts in
-    the number that the agent gets. The rest are the settings of a Simulation. Raises
+    them), "random", "next", a ticker, or several. actions: a codec or its name. observation: a set
+    of features by name, or features. cadence: see `Cadence.of`. start: "first" or "random". window:
+    how long an episode lasts, "5m" or ns. stack: how many observations are shown as one.
+    reward_scale: what $0.000001 of reward counts in the number that the agent gets. gaps: play
+    markets whose recording has gaps. The rest are the settings of a Simulation. Raises
     ValueError, TypeError or TapeError for what cannot be played, naming it.
     """
 
@@ -63,7 +72,7 @@ class Setting:
         session: Source | Sequence[Source],
         *,
         market: str | Sequence[str] = "active",
-        actions: str | Codec = "limit5",
+        actions: str | Codec | GivenCodec | UserCodec = "limit5",
         observation: str | Sequence[str | Feature] = "core",
         cadence: str | int | Cadence = "change",
         start: str = "first",
@@ -72,9 +81,16 @@ class Setting:
         rewards: Rewards | None = None,
         reward_scale: float = REWARD_SCALE,
         cash: int = CASH,
+        stack: int = 1,
+        gaps: bool = False,
         keeps_journal: bool = True,
         **settings: Any,
     ):
+        for name in settings:
+            if name not in _SETTINGS:
+                raise TypeError(f"no option {name!r}; see docs/gym.md, or Simulation's settings")
+        if isinstance(stack, bool) or not isinstance(stack, int) or stack < 1:
+            raise ValueError(f"stack: {stack!r}; expected a whole number, 1 at least")
         self.sessions = _sessions(session)
         self.choice = _choose(self.sessions, market)
         self.features = features_of(observation)
@@ -88,17 +104,21 @@ class Setting:
             rewards=Rewards() if rewards is None else rewards,
             keeps_journal=keeps_journal,
         )
-        self.cash = cash
+        self.stack = stack
+        self.gaps = gaps
+        self.cash = check_cash(cash)
         self.scale = reward_scale / PPM
+        late = settings.get("latency", ZERO_LATENCY).delays_commands
         self.settings = {
-            "order_capacity": ORDER_CAPACITY, "client_ids": 0, "order_groups": 0,
+            "order_capacity": ORDER_CAPACITY_DELAYED if late else ORDER_CAPACITY,
+            "client_ids": 0, "order_groups": 0,
             **settings, "cash": cash,
         }  # fmt: skip
         self._courses: dict[tuple[int, str], Course] = {}
         self._common: dict[int, np.ndarray] = {}
 
     @property
-    def codec(self) -> Codec:
+    def codec(self) -> Codec | GivenCodec:
         """What actions mean."""
         return self.plan.codec
 
@@ -116,6 +136,8 @@ class Setting:
                 self._common[index] = session_columns(session)
             rows = session.tape.rows
             of_market = rows["market"] == session.market_index(ticker)
+            if not self.gaps:
+                _refuse_gaps(session, ticker, rows[of_market])
             course = Course(
                 session, ticker, self.features, self.settings,
                 venue_offset(session.start), self._common[index][of_market],
@@ -128,11 +150,15 @@ class Setting:
     def action_space(self) -> spaces.Space[Any]:
         """Return the space of actions of one environment."""
         dims = self.codec.dims
+        if self.codec.continuous:
+            return spaces.Box(-1.0, 1.0, (len(dims),), np.float32)
         return spaces.Discrete(dims[0]) if len(dims) == 1 else spaces.MultiDiscrete(list(dims))
 
     def observation_space(self) -> spaces.Box:
         """Return the space of observations of one environment."""
         low, high = bounds(self.features)
+        if self.stack > 1:
+            low, high = np.tile(low, (self.stack, 1)), np.tile(high, (self.stack, 1))
         return spaces.Box(low, high, dtype=np.float32)
 
 
@@ -141,6 +167,26 @@ def venue_offset(ts: int) -> int:
     moment = datetime.fromtimestamp(ts // SECOND, tz=UTC).astimezone(VENUE_TIME)
     ahead = moment.utcoffset()
     return 0 if ahead is None else int(ahead.total_seconds()) * SECOND
+
+
+def _refuse_gaps(session: Session, ticker: str, rows: np.ndarray) -> None:
+    """Raise TapeError for a market whose recording has gaps."""
+    gaps = rows["ts"][rows["kind"] == TapeKind.GAP]
+    if len(gaps):
+        raise TapeError(
+            f"session {session.name}, market {ticker}: the recording has {len(gaps)} gap"
+            + ("s" if len(gaps) > 1 else "")
+            + f", the first at {gaps[0]} ns; leave the market out, or make the environment with "
+            "gaps=True: orders are refused in a gap, and marks stand still"
+        )
+
+
+def check_cash(cash: Any) -> int:
+    """Return an amount to begin with. Raises ValueError for what is none."""
+    whole = isinstance(cash, (int, np.integer)) and not isinstance(cash, bool)
+    if not whole or not 0 <= cash <= LIMIT_MAX:
+        raise ValueError(f"cash: {cash!r}; expected 0 to {LIMIT_MAX}, in $0.000001")
+    return int(cash)
 
 
 def _sessions(source: Source | Sequence[Source]) -> tuple[Session, ...]:
@@ -191,9 +237,8 @@ def check_options(options: Mapping[str, Any] | None, known: Sequence[str]) -> di
     return given
 
 
-def check_reset(env: gymnasium.Env[Any, Any], begun: bool, over: bool) -> None:
-    """Raise gymnasium's ResetNeeded where a step cannot be taken."""
+def needs_reset(begun: bool) -> gymnasium.error.ResetNeeded:
+    """Return what to raise where a step cannot be taken."""
     if not begun:
-        raise gymnasium.error.ResetNeeded("step before reset: call reset() first")
-    if over:
-        raise gymnasium.error.ResetNeeded("the episode is over: call reset() before stepping on")
+        return gymnasium.error.ResetNeeded("step before reset: call reset() first")
+    return gymnasium.error.ResetNeeded("the episode is over: call reset() before stepping on")

@@ -11,28 +11,41 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from foldbook.engine import CapacityError
+from foldbook.engine.codecs import Codec
 from foldbook.engine.episodes import env_words, pool_of
 from foldbook.engine.kernels import episodes as kernel
 from foldbook.engine.kernels import features as shared
-from foldbook.engine.kernels.layout import CASH, ERROR, JOURNAL_BASE, JOURNAL_COUNT, POSITION
-from foldbook.engine.kernels.positions import position_at
+from foldbook.engine.kernels.layout import ERROR, JOURNAL_BASE, JOURNAL_COUNT
+from foldbook.engine.observations import filler_of_many
 from foldbook.engine.schema import JOURNAL_DTYPE
 
-from .setting import Setting, check_options, seed_of
+from .env import statistics_of
+from .setting import Setting, check_cash, check_options, needs_reset, seed_of
 
-_POSITION = int(getattr(position_at, "py_func", position_at)(0)) + POSITION
 _MODES = {
     AutoresetMode.NEXT_STEP: kernel.RESET_NEXT_STEP,
     AutoresetMode.SAME_STEP: kernel.RESET_SAME_STEP,
     AutoresetMode.DISABLED: kernel.RESET_DISABLED,
 }
-_BUFFER = 16
-"""Length of a journal buffer, in rows that one event can write."""
+_TOLD = {
+    "market": kernel.MARKET,
+    "step": kernel.STEP,
+    "portfolio_value": kernel.VALUE,
+    "cash": kernel.KNOWN_CASH,
+    "fees": kernel.KNOWN_FEES,
+    "position": kernel.KNOWN_POSITION,
+    "fills": kernel.FILLS,
+    "journal": kernel.KNOWN_ROWS,
+    "reward_units": kernel.REWARD_UNITS,
+}
+"""Infos, and the words of an environment that hold them."""
+_BUFFER, _BUFFER_KEPT = 6, 16
+"""Length of a journal buffer, in rows that one event can write, and where rows are kept."""
 OPTIONS = ("reset_mask", "cash")
 
 
@@ -40,10 +53,11 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
     """See `env.MarketEnv`; the options are those of `setting.Setting`.
 
     autoreset_mode: "NextStep", "SameStep" or "Disabled". threads: 1 or 2. Infos are arrays, int64:
-    market (its number in `markets`), step, portfolio_value, cash, position, fills, journal,
-    reward_units and the action_mask (int8). `seed` counts up from environment to environment.
-    Observations, rewards and masks are written anew by each step: copy what is to be kept, or ask
-    for `copy=True`.
+    market (its number in `markets`), step, portfolio_value, cash, fees, position, fills, journal,
+    reward_units and the action_mask (int8), each with a mask beside it as Gymnasium has them.
+    `seed` counts up from environment to environment. With copy=False, observations and masks are
+    written anew by each step: copy what is to be kept. `reset(options=)` takes reset_mask (bool)
+    and cash (of the episodes from then on).
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
@@ -69,13 +83,20 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         self.metadata = {**self.metadata, "autoreset_mode": self.mode}
         options = {"keeps_journal": False} | options
         self.setting = Setting(session, **options)
+        codec = self.setting.codec
+        if not isinstance(codec, Codec):
+            raise ValueError(
+                f"actions {codec.name!r}: a codec of one's own is Python, and a vector "
+                'environment calls none; use gymnasium.make_vec(..., vectorization_mode="sync")'
+            )
+        self.codec = codec
         self.num_envs = num_envs
         self.single_action_space = self.setting.action_space()
         self.single_observation_space = self.setting.observation_space()
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self._copy = copy
-        self._has_mask = self.setting.codec.has_mask
+        self._has_mask = self.codec.has_mask
         self._scale = self.setting.scale
         courses = [self.setting.course(market) for market in self.setting.choice.markets]
         self.courses = tuple(courses)
@@ -83,6 +104,12 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         self._pool = pool_of(courses)
         self._plan = self.setting.plan.words(courses[0].slack)
         self._plan[kernel.AUTORESET] = _MODES[self.mode]
+        self._fill = filler_of_many(self.setting.features)
+        looks = self._fill is not None or self.setting.plan.keeps_journal
+        self._renews = looks and self.mode is AutoresetMode.SAME_STEP
+        if self._renews:
+            # The last state is looked at before the next episode begins: see `_step_block`.
+            self._plan[kernel.AUTORESET] = kernel.RESET_DISABLED
         self._lay_out(courses[0], threads)
         self._begun = False
 
@@ -91,11 +118,12 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         count, words = self.num_envs, len(bus.state)
         late = bus.sees_late
         keeps = self.setting.plan.keeps_journal or late
-        rows = _BUFFER * bus.slack
+        rows = (_BUFFER_KEPT if self.setting.plan.keeps_journal else _BUFFER) * bus.slack
         size = len(self.setting.features)
-        actions = self.setting.codec.dims[0] if self._has_mask else 0
+        actions = self.codec.dims[0] if self._has_mask else 0
         self._keeps = self.setting.plan.keeps_journal
-        self._kept: list[list[np.ndarray]] = [[] for _ in range(count if self._keeps else 0)]
+        self._kept: list[list[np.ndarray]] = [[] for _ in range(count)]
+        self._last_kept: list[list[np.ndarray]] = [[] for _ in range(count)]
         weights = np.arange(1, len(self.courses) + 1)
         whole = kernel.Envs(
             np.zeros((count, words), np.int64),
@@ -113,24 +141,22 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
             np.zeros(shared.BOOK_FEATURES),
         )
         self._envs = whole
-        self._actions = np.zeros((count, len(self.setting.codec.dims)), np.int64)
+        self._actions = np.zeros((count, len(self.codec.dims)), np.int64)
         cuts = [count * part // threads for part in range(threads + 1)]
         self._blocks = [
             (slice(*cut), _block(whole, slice(*cut)))
             for cut in pairwise(cuts)
             if cut[0] < cut[1]
         ]
+        shape = (count, self.setting.stack, size)
+        self._frames, self._last_frames = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        self._squares, self._last_squares = np.zeros(count), np.zeros(count)
         self._workers = ThreadPoolExecutor(threads) if len(self._blocks) > 1 else None
 
     @property
     def feature_names(self) -> tuple[str, ...]:
         """Names of the observed numbers, in order."""
         return self.setting.feature_names
-
-    @property
-    def codec(self) -> Any:
-        """What actions mean: `foldbook.engine.codecs.Codec`."""
-        return self.setting.codec
 
     def set_weights(self, weights: Sequence[int]) -> None:
         """Draw markets from here on by these weights, whole numbers, one for each of `markets`.
@@ -155,143 +181,178 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         """Begin an episode in every environment, or in those of options["reset_mask"], bool."""
         given = check_options(options, OPTIONS)
         words = self._envs.words
-        mask = np.asarray(given.get("reset_mask", np.ones(self.num_envs, bool)), bool)
-        if mask.shape != (self.num_envs,) or not mask.any():
-            raise ValueError(f"reset_mask: expected {self.num_envs} truth values, one of them true")
+        mask = self._reset_mask(given)
         super().reset(seed=seed if isinstance(seed, int) else None)
         if isinstance(seed, (int, np.integer)):
             seed = [int(seed) + k for k in range(self.num_envs)]
-        if seed is None and not self._begun:
+        if seed is not None and len(seed) != self.num_envs:
+            raise ValueError(f"seed: {len(seed)} given; expected {self.num_envs}")
+        if not self._begun:
             first = seed_of(self.np_random, None)
-            seed = [first + k for k in range(self.num_envs)]
+            given_seeds = seed or [None] * self.num_envs
+            seed = [first + k if each is None else each for k, each in enumerate(given_seeds)]
         if seed is not None:
-            if len(seed) != self.num_envs:
-                raise ValueError(f"seed: {len(seed)} given; expected {self.num_envs}")
             for k, each in enumerate(seed):
                 if each is not None and mask[k]:
                     words[k, kernel.SEED] = each % (1 << 31)
                     words[k, kernel.EPISODE] = 0
-        words[:, kernel.FIXED_CASH] = given.get("cash", -1)
+        words[mask, kernel.FIXED_CASH] = check_cash(given["cash"]) if "cash" in given else -1
         others = words[:, kernel.OVER].copy()
         words[:, kernel.OVER] = mask
         kernel.reset_many(self._envs, self._pool, self._plan)
         words[~mask, kernel.OVER] = others[~mask]
         self._begun = True
-        for k in np.flatnonzero(mask).tolist() if self._keeps else ():
+        for k in np.flatnonzero(mask).tolist():
             self._kept[k] = []
-            self._drain(k)
-        return self._out(self._envs.observations), self._infos()
+            self._last_kept[k] = []
+        if self._fill is not None:
+            self._fill(self._envs, self._pool)
+        self._squares[mask] = 0
+        self._frames[mask] = self._envs.observations[mask, None]
+        return self._out(), self._infos(words, self._envs.masks)
+
+    def _reset_mask(self, given: dict[str, Any]) -> np.ndarray:
+        mask = given.get("reset_mask", np.ones(self.num_envs, np.bool_))
+        right = isinstance(mask, np.ndarray) and mask.dtype == np.bool_
+        if not right or mask.shape != (self.num_envs,) or not mask.any():
+            raise ValueError(
+                f"reset_mask: {mask!r}; expected a bool array of shape ({self.num_envs},), one of "
+                "them true"
+            )
+        if not self._begun and not mask.all():
+            raise ValueError("reset_mask: the first reset is one of all environments")
+        return mask
 
     def step(
         self, actions: Any
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step every environment: see Gymnasium.
 
-        Raises ValueError for actions outside the space, ResetNeeded before the first reset.
+        Raises ValueError for actions outside the space, ResetNeeded before the first reset and,
+        with autoreset_mode Disabled, where an episode is over.
         """
+        words = self._envs.words
         if not self._begun:
-            raise gymnasium.error.ResetNeeded("step before reset: call reset() first")
+            raise needs_reset(begun=False)
+        if self.mode is AutoresetMode.DISABLED and words[:, kernel.OVER].any():
+            raise needs_reset(begun=True)
         self._take(actions)
         if self._workers is None:
             self._step_block(*self._blocks[0])
         else:
             list(self._workers.map(lambda block: self._step_block(*block), self._blocks))
-        if self._keeps:
-            for k in range(self.num_envs):
-                self._drain(k)
-        words = self._envs.words
-        same = self.mode is AutoresetMode.SAME_STEP
-        ended = words[:, kernel.STEP] == 0 if same else None
-        told = words
-        infos = self._infos()
-        if same and ended is not None and ended.any():
-            told = np.where(ended[:, None], self._envs.last_words, words)
-            infos["final_obs"] = self._finals(ended)
-            infos["_final_obs"] = ended
-            infos["final_info"] = self._final_infos(ended)
-            infos["_final_info"] = ended
+        begun = words[:, kernel.STEP] == 0
+        told, infos = words, self._infos(words, self._envs.masks)
+        if self.mode is AutoresetMode.SAME_STEP and begun.any():
+            told = np.where(begun[:, None], self._envs.last_words, words)
+            infos["reward_units"] = told[:, kernel.REWARD_UNITS].copy()
+        self._squares += told[:, kernel.REWARD_UNITS].astype(np.float64) ** 2
+        if told is not words:
+            self._end(begun, infos)
+        if self.setting.stack > 1:
+            self._frames[:, :-1] = self._frames[:, 1:]
+            self._frames[:, -1] = self._envs.observations
+            self._frames[begun] = self._envs.observations[begun, None]
+        if begun.any():
+            self._squares[begun] = 0
         rewards = told[:, kernel.REWARD] * self._scale
-        infos["reward_units"] = told[:, kernel.REWARD_UNITS].copy()
         terminated = told[:, kernel.TERMINATED] == 1
         truncated = told[:, kernel.TRUNCATED] == 1
-        return self._out(self._envs.observations), rewards, terminated, truncated, infos
+        return self._out(), rewards, terminated, truncated, infos
+
+    def _end(self, ended: np.ndarray, infos: dict[str, Any]) -> None:
+        """Add to the infos how episodes ended that are followed by others in the same step."""
+        last = self._envs.last_observations
+        finals = np.full(self.num_envs, None, object)
+        for k in np.flatnonzero(ended).tolist():
+            finals[k] = last[k].copy()
+            if self.setting.stack > 1:
+                finals[k] = np.concatenate([self._frames[k, 1:], last[k : k + 1]])
+        self._last_squares[ended] = self._squares[ended]
+        infos["final_obs"], infos["_final_obs"] = finals, ended
+        told = self._infos(self._envs.last_words, self._envs.last_masks, ended)
+        infos["final_info"], infos["_final_info"] = told, ended
 
     def _take(self, actions: Any) -> None:
         given = np.asarray(actions)
-        dims = np.array(self.setting.codec.dims)
-        if given.dtype.kind not in "iu" or given.size != self._actions.size:
+        if given.shape != self.action_space.shape:
             raise ValueError(
-                f"actions: {given.dtype} of shape {given.shape}; expected whole numbers of shape "
-                f"{self.action_space.shape}"
+                f"actions: shape {given.shape}; expected {self.action_space.shape}, an action for "
+                "each environment"
             )
-        self._actions[:] = given.reshape(self._actions.shape)
-        if ((self._actions < 0) | (self._actions >= dims)).any():
-            wrong = int(np.flatnonzero(((self._actions < 0) | (self._actions >= dims)).any(1))[0])
-            raise ValueError(
-                f"actions: environment {wrong}: {self._actions[wrong].tolist()}; expected below "
-                f"{dims.tolist()}"
-            )
+        self._actions[:] = self.codec.validate_many(given.reshape(self._actions.shape))
 
     def _step_block(self, where: slice, envs: kernel.Envs) -> None:
+        if self._keeps and self.mode is AutoresetMode.NEXT_STEP:
+            self._turn(where)
         done = 0
         while True:
             done = kernel.step_many(envs, self._pool, self._plan, self._actions[where], done)
             if done == len(envs.words):
-                return
+                break
             bus = self.courses[0].simulation.bus
             if envs.states[done, ERROR]:
                 bus.memory[ERROR] = envs.states[done, ERROR]
                 envs.states[done, ERROR] = 0
                 raise bus.command_error()
             self._drain(where.start + done)
+        if self._keeps:
+            states = envs.states
+            used = states[:, JOURNAL_COUNT] - states[:, JOURNAL_BASE]
+            for k in np.flatnonzero(2 * used > envs.rows.shape[1]).tolist():
+                self._drain(where.start + k)
+        if self._fill is not None:
+            self._fill(envs, self._pool)
+        if self._renews:
+            if self._keeps:
+                self._turn(where)
+            kernel.renew_many(envs, self._pool, self._plan)
+            if self._fill is not None:
+                self._fill(envs, self._pool)
+
+    def _turn(self, where: slice) -> None:
+        """Put the journals of episodes that are over aside: others are about to begin."""
+        over = np.flatnonzero(self._envs.words[where, kernel.OVER]) + where.start
+        for k in over.tolist():
+            self._last_kept[k] = [self._journal(k)]
+            self._kept[k] = []
 
     def _drain(self, k: int) -> None:
-        """Keep the journal rows of an environment, and give their room back."""
+        """Keep the journal rows of an environment, and give their room back; those that its agent
+        does not know of yet stay. Raises CapacityError if there are no others."""
+        state, rows = self._envs.states[k], self._envs.rows[k]
+        base, count = int(state[JOURNAL_BASE]), int(state[JOURNAL_COUNT])
+        known = count
+        if len(self._envs.seen):
+            known = min(count, int(self._envs.seen[k, JOURNAL_COUNT]))
+        if known == base:
+            raise CapacityError(
+                f"environment {k}: its journal buffer is full of rows that its agent does not "
+                "know of yet; shorten the latency of responses or of the feed"
+            )
+        self._kept[k].append(rows[: known - base].copy())
+        rows[: count - known] = rows[known - base : count - base].copy()
+        state[JOURNAL_BASE] = known
+
+    def _journal(self, k: int) -> np.ndarray:
         state = self._envs.states[k]
         used = int(state[JOURNAL_COUNT] - state[JOURNAL_BASE])
-        self._kept[k].append(self._envs.rows[k, :used].copy())
-        state[JOURNAL_BASE] = state[JOURNAL_COUNT]
+        return np.concatenate([*self._kept[k], self._envs.rows[k, :used]])
 
-    def _out(self, observations: np.ndarray) -> np.ndarray:
-        return observations.copy() if self._copy else observations
+    def _out(self) -> np.ndarray:
+        shown = self._envs.observations if self.setting.stack == 1 else self._frames
+        return shown.copy() if self._copy else shown
 
-    def _infos(self) -> dict[str, Any]:
-        words, states = self._envs.words, self._envs.states
-        sight = self._envs.seen if len(self._envs.seen) else states
-        infos: dict[str, Any] = {
-            "market": words[:, kernel.MARKET].copy(),
-            "step": words[:, kernel.STEP].copy(),
-            "portfolio_value": words[:, kernel.VALUE].copy(),
-            "cash": sight[:, CASH].copy(),
-            "position": sight[:, _POSITION].copy(),
-            "fills": words[:, kernel.FILLS].copy(),
-            "journal": sight[:, JOURNAL_COUNT].copy(),
-            "reward_units": words[:, kernel.REWARD_UNITS].copy(),
-        }
+    def _infos(
+        self, words: np.ndarray, masks: np.ndarray, among: np.ndarray | None = None
+    ) -> dict[str, Any]:
+        """Return what words of environments tell, with the mask `among` beside each array."""
+        infos = {name: words[:, word].copy() for name, word in _TOLD.items()}
         if self._has_mask:
-            infos["action_mask"] = self._envs.masks.copy() if self._copy else self._envs.masks
-        every = np.ones(self.num_envs, bool)
+            infos["action_mask"] = masks.copy() if self._copy else masks
+        told = np.ones(self.num_envs, bool) if among is None else among
         for name in tuple(infos):
-            infos[f"_{name}"] = every
-        return infos
-
-    def _finals(self, ended: np.ndarray) -> np.ndarray:
-        finals = np.full(self.num_envs, None, object)
-        for k in np.flatnonzero(ended).tolist():
-            finals[k] = self._envs.last_observations[k].copy()
-        return finals
-
-    def _final_infos(self, ended: np.ndarray) -> dict[str, Any]:
-        words = self._envs.last_words
-        infos: dict[str, Any] = {
-            "market": words[:, kernel.MARKET].copy(),
-            "step": words[:, kernel.STEP].copy(),
-            "portfolio_value": words[:, kernel.VALUE].copy(),
-            "fills": words[:, kernel.FILLS].copy(),
-            "reward_units": words[:, kernel.REWARD_UNITS].copy(),
-        }
-        for name in tuple(infos):
-            infos[f"_{name}"] = ended
+            infos[f"_{name}"] = told
         return infos
 
     def action_masks(self) -> np.ndarray:
@@ -300,21 +361,33 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         Raises TypeError for a codec that has no mask.
         """
         if not self._has_mask:
-            raise TypeError(f"actions {self.setting.codec.name!r} have no mask")
+            raise TypeError(f"actions {self.codec.name!r} have no mask")
         return self._envs.masks == 1
 
+    def statistics(self, ended: bool = False) -> dict[str, np.ndarray]:
+        """Return what each episode has come to so far, as `env.MarketEnv.statistics` does.
+
+        ended: of the last episode that autoreset SameStep has ended in each environment.
+        """
+        words = self._envs.last_words if ended else self._envs.words
+        squares = self._last_squares if ended else self._squares
+        each = [statistics_of(*one) for one in zip(words, squares.tolist(), strict=True)]
+        return {name: np.array([one[name] for one in each]) for name in each[0]}
+
     def journal_digests(self) -> np.ndarray:
-        """Return a digest of each environment's journal since its reset: int64, shape
+        """Return a digest of the journal of each environment's episode: int64, shape
         (environments, kernels.episodes.LANES)."""
         first = kernel.DIGEST
         return self._envs.words[:, first : first + kernel.LANES].copy()
 
-    def journal(self, k: int) -> np.ndarray:
-        """Return the journal rows of an environment since its reset. Raises TypeError unless made
-        with keeps_journal=True."""
+    def journal(self, k: int, ended: bool = False) -> np.ndarray:
+        """Return the journal rows of an environment's episode, or of the one before it that
+        autoreset has ended. Raises TypeError unless made with keeps_journal=True."""
         if not self._keeps:
             raise TypeError("journals are not kept: make the environments with keeps_journal=True")
-        return np.concatenate(self._kept[k])
+        if ended:
+            return np.concatenate([np.zeros(0, JOURNAL_DTYPE), *self._last_kept[k]])
+        return self._journal(k)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the threads."""
@@ -324,7 +397,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
 
 def _block(envs: kernel.Envs, where: slice) -> kernel.Envs:
     """Return some environments as a block of their own, with scratch of its own."""
-    shared_buffer = len(envs.rows) == 1
+    shared_buffer = len(envs.rows) < len(envs.words)
     return kernel.Envs(
         envs.states[where],
         envs.seen[where] if len(envs.seen) else envs.seen,

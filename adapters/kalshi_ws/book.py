@@ -21,15 +21,19 @@ STEPS = (100, 50, 20, 10, 1)
 # Spelt out, because the compiler's cache does not notice a change in another module.
 _DELTA, _SNAPSHOT, _LEVEL, _BREAK, _STATUS, _GRID, _TRADE, _LOST = 0, 1, 2, 3, 4, 5, 6, 10
 _FEE = 11
+_TERM = 12
 _NO_TS, _REFUSED, _OWN = -1, 1, 4
+NO_TERM = -(1 << 63)
+"""Of a close time or a strike that nobody stated."""
 assert (_DELTA, _SNAPSHOT, _LEVEL, _BREAK, _STATUS, _GRID, _TRADE, _LOST) == (
     Kind.DELTA, Kind.SNAPSHOT, Kind.LEVEL, Kind.BREAK, Kind.STATUS, Kind.GRID, Kind.TRADE, Kind.LOST
-) and (_FEE, _NO_TS, _REFUSED, _OWN) == (Kind.FEE, NO_TS, REFUSED, OWN)
+) and (_FEE, _NO_TS, _REFUSED, _OWN) == (Kind.FEE, NO_TS, REFUSED, OWN) and Kind.TERM == _TERM
 _ROW_SNAPSHOT, _ROW_LEVEL = int(TapeKind.SNAPSHOT), int(TapeKind.SNAPSHOT_LEVEL)
 _ROW_INCREASE, _ROW_DECREASE = int(TapeKind.INCREASE), int(TapeKind.DECREASE)
 _ROW_STATUS, _ROW_GRID = int(TapeKind.STATUS), int(TapeKind.GRID)
 _ROW_GAP, _ROW_RECOVERED = int(TapeKind.GAP), int(TapeKind.RECOVERED)
 _ROW_FEE = int(TapeKind.FEE)
+_ROW_CLOSE_TIME, _ROW_STRIKE = int(TapeKind.CLOSE_TIME), int(TapeKind.STRIKE)
 _CLOSED, _DETERMINED, _SETTLED = (
     int(MarketStatus.CLOSED), int(MarketStatus.DETERMINED), int(MarketStatus.SETTLED)
 )
@@ -46,7 +50,7 @@ FALLING, OFF_GRID, OWN_ORDER = 9, 10, 11
 # Words of the state of the fold, one int64 each.
 (LAST_TS, RECV, LAST_DELTA, ANCHORED, TRUSTED, GAP_OPEN, CLOSED_SEEN, FILLED, BURST_RECV,
  ROWS, BID, ASK, CENTER, EDGE, WIDTH, LISTED, CLOSE_AT, SETTLE_AT, PAYOUT, WINDOW,
- AGE, FIRST_RECV, TAKER, MAKER, STATE_WORDS) = range(25)
+ AGE, FIRST_RECV, TAKER, MAKER, DUE, FLOOR, CAP, STATE_WORDS) = range(28)
 
 
 @compiled
@@ -75,6 +79,14 @@ def emit_fee(state, rows, ts, recv):  # type: ignore[no-untyped-def]
     """Append the fee rates as they are now."""
     at = emit(state, rows, ts, recv, _ROW_FEE, state[TAKER])
     rows["ahead"][at] = state[MAKER]
+
+
+@compiled
+def emit_term(state, rows, word, ts, recv):  # type: ignore[no-untyped-def]
+    """Append when the market is due to close, or one of its strikes."""
+    kind = _ROW_CLOSE_TIME if word == DUE else _ROW_STRIKE
+    at = emit(state, rows, ts, recv, kind, state[word])
+    rows["side"][at] = 1 if word == CAP else 0
 
 
 @compiled
@@ -215,6 +227,9 @@ def take_snapshot(messages, state, levels, rows, verdicts, at):  # type: ignore[
         emit_grid(state, rows, ts, recv)
     if not state[ANCHORED] and state[TAKER] >= 0:
         emit_fee(state, rows, ts, recv)
+    for word in range(DUE, CAP + 1):
+        if not state[ANCHORED] and state[word] != NO_TERM:
+            emit_term(state, rows, word, ts, recv)
     emit(state, rows, ts, recv, _ROW_SNAPSHOT, 0)
     levels[:2] = 0
     state[BID] = 0
@@ -391,6 +406,11 @@ def fold_rows(messages, state, levels, rows, verdicts, origin):  # type: ignore[
             state[MAKER] = messages["edge"][at]
             if state[ANCHORED]:
                 emit_fee(state, rows, state[LAST_TS], state[RECV])
+        elif kind == _TERM:
+            word = DUE if messages["edge"][at] == _ROW_CLOSE_TIME else FLOOR + messages["side"][at]
+            state[word] = messages["qty"][at]
+            if state[ANCHORED]:
+                emit_term(state, rows, word, state[LAST_TS], state[RECV])
     finish(state, rows, levels)
 
 

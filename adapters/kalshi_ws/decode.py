@@ -37,6 +37,7 @@ from .frames import (
 from .messages import BLOCK_TRADE, MESSAGE_DTYPE, NO_RECV, NO_SEQ, NO_TS, OWN, REFUSED
 from .numbers import BAD, CENT, PAYOUTS, PRICES, QUANTITIES
 from .sources import Chunk
+from .terms import Term, terms_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PRICE = "dollars between 0 and 1 with up to four decimals"
@@ -59,6 +60,7 @@ class Decoder:
         self.subs: dict[object, int] = {}
         self.fees: list[FeeRow | None] = []
         self.events: list[str] = []
+        self.terms: list[list[Term]] = []
         """What each fee update stated, and of which event; its message has the number as qty."""
         self._yes_scaled: set[int] = set()
         """Subscriptions that give the prices of the NO ladder on the YES scale (SPEC 1.5)."""
@@ -160,7 +162,7 @@ class Decoder:
         value = _value_at(record, place) if why != "missing_field" else None
         shown = "" if why == "missing_field" else f" (value {value!r})"
         self._rejections.refuse(path, row, ticker, why, f"{text}{shown}")
-        return _Lost(ticker) if of_book and ticker in self.tickers else None
+        return _Lost(ticker) if of_book and ticker != UNKNOWN else None
 
     def _subscriptions(self, messages: np.ndarray, frames: list[Any]) -> None:
         """Fill sub and seq: by sid, or where each market has its own, by market."""
@@ -299,6 +301,10 @@ class Decoder:
             grid = grid_of([(each.start, each.end, each.step) for each in news.price_ranges])
             message["kind"] = Kind.GRID
             message["price"], message["edge"], message["qty"] = grid
+        elif terms := terms_of(news):
+            message["kind"] = Kind.TERM
+            message["qty"] = len(self.terms)
+            self.terms.append(terms)
         else:
             message["kind"] = Kind.CONTROL
         if news.settlement_value is not None:
@@ -409,7 +415,7 @@ BAD_PAYOUT = -1
 
 
 class _Lost(msgspec.Struct):
-    """Stands for a book message of a known market that could not be decoded."""
+    """Stands for a book message of a market that could not be decoded."""
 
     market_ticker: str
     sid: int = -1

@@ -41,6 +41,8 @@ class Kind(IntEnum):
     """Made here: a message of the book that was refused."""
     FEE = 11
     """The fees of an event change; as the message of a market: its rates."""
+    TERM = 12
+    """When a market is due to close, or what settles as YES; see `terms`."""
 
 
 Ms = Annotated[int, msgspec.Meta(ge=1, le=9 * 10**12)]
@@ -95,6 +97,11 @@ class Range(msgspec.Struct):
     step: str
 
 
+class Terms(msgspec.Struct):
+    floor_strike: Decimal | None = None
+    cap_strike: Decimal | None = None
+
+
 class Lifecycle(msgspec.Struct):
     market_ticker: str
     event_type: str
@@ -104,6 +111,10 @@ class Lifecycle(msgspec.Struct):
     settled_ts: Ms | None = None
     is_deactivated: bool | None = None
     price_ranges: list[Range] | None = None
+    close_ts: Ms | None = None
+    floor_strike: Decimal | None = None
+    cap_strike: Decimal | None = None
+    additional_metadata: Terms | None = None
 
 
 class EventFee(msgspec.Struct):
@@ -287,6 +298,10 @@ class Dialect:
     recv_unit: int = 1
     parts: bool = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Decoders cannot be pickled, and another process has the same dialects.
+        return _named, (self.name,)
+
 
 _FRAME = msgspec.json.Decoder(AnyFrame)
 
@@ -316,6 +331,10 @@ _BY_KEY = (
     ("event", LINES), ("frame", STREAM), ("raw", RAW), ("payload_json", PARTS),
     ("payload", PAYLOADS), ("type", BARE),
 )
+
+
+def _named(name: str) -> Dialect:
+    return next(dialect for _, dialect in _BY_KEY if dialect.name == name)
 
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

@@ -51,6 +51,7 @@ class _Event(msgspec.Struct):
     event_ticker: str
     mutually_exclusive: bool = False
     collateral_return_type: str | None = None
+    strike_date: datetime | None = None
 
     @property
     def returns_collateral(self) -> bool:
@@ -74,6 +75,7 @@ class Listings:
         self._records: dict[str, tuple[Path, _Record]] | None = None
         self._fees: dict[str, FeeRow] = {}
         self._events: set[str] = set()
+        self._due: dict[str, int] = {}
         if metadata is not None and not metadata.exists():
             raise TapeError(f"{metadata}: no such folder of metadata")
 
@@ -88,13 +90,18 @@ class Listings:
             }
             for path in _files(self._folder):
                 self._fees |= _fees(path)
-                self._events |= _events(path)
+                events = _events(path)
+                self._events |= {each.event_ticker for each in events if each.returns_collateral}
+                self._due |= {each.event_ticker: due for each in events
+                              if (due := _ns(each.strike_date)) is not None}
         fee = self._fees.get(ticker.partition("-")[0])
         if ticker not in self._records:
-            return Listing(fee=fee, event=self._event(ticker.rpartition("-")[0]))
+            event = ticker.rpartition("-")[0]
+            return Listing(fee=fee, event=self._event(event), closes_at=self._due.get(event))
         path, record = self._records[ticker]
         try:
-            return attrs.evolve(_listing(record), fee=fee, event=self._event(record.event_ticker))
+            return attrs.evolve(_listing(record), fee=fee, event=self._event(record.event_ticker),
+                                closes_at=self._due.get(record.event_ticker))
         except RefusedError as error:
             raise TapeError(f"{path}: market {ticker}: {error}") from None
 
@@ -149,15 +156,14 @@ def _records(path: Path) -> list[_Record]:
         raise TapeError(f"{path}: not a record of markets: {error}") from None
 
 
-def _events(path: Path) -> set[str]:
-    """Return which events of a response, {event: {...}} or {events: [...]}, return collateral."""
+def _events(path: Path) -> list[_Event]:
+    """Return the events of a response, {event: {...}} or {events: [...]}."""
     response = _response(path)
     found = response.get("events", [response["event"]] if response.get("event") else [])
     try:
-        events = msgspec.convert(found, list[_Event])
+        return msgspec.convert(found, list[_Event], strict=True)
     except msgspec.ValidationError as error:
         raise TapeError(f"{path}: not a record of events: {error}") from None
-    return {event.event_ticker for event in events if event.returns_collateral}
 
 
 def _fees(path: Path) -> dict[str, FeeRow]:

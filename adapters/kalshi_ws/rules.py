@@ -57,7 +57,8 @@ class Listing:
 
     step, edge: $0.0001; width: of each edge. None where no record was given. close_ts, settled_ts:
     ns; payout: of one YES contract, $0.0001; all None unless the market has settled.
-    fee: the record of its series. event: its event's ticker, if that returns collateral.
+    fee: the record of its series. event: its event's ticker, if that returns collateral. closes_at:
+    when it was due to close from the listing on, ns.
     """
 
     step: int | None = None
@@ -68,6 +69,7 @@ class Listing:
     payout: int | None = None
     fee: FeeRow | None = None
     event: str = ""
+    closes_at: int | None = None
 
 
 @attrs.frozen
@@ -114,6 +116,8 @@ def _fold_book(
     state[words.WINDOW], state[words.AGE] = JOIN_WINDOW, SNAPSHOT_AGE
     state[words.ASK] = PRICE_ONE
     state[words.TAKER] = state[words.MAKER] = -1
+    for word in (words.DUE, words.FLOOR, words.CAP):
+        state[word] = words.NO_TERM
     state[words.CENTER] = state[words.EDGE] = STEPS[0]
     if listing.step is not None:
         state[words.LISTED] = 1
@@ -125,7 +129,7 @@ def _fold_book(
         state[words.PAYOUT] = NO_TS if listing.payout is None else listing.payout
     # A message gives one row; what is no delta makes room for GRID, GAP and RECOVERED.
     others = int(np.count_nonzero(messages["kind"] != Kind.DELTA))
-    rows = np.zeros(len(messages) + 3 * others + 32, TAPE_DTYPE)
+    rows = np.zeros(len(messages) + 3 * others + 35, TAPE_DTYPE)
     verdicts = np.zeros(len(messages), np.int64)
     origin = np.full(len(rows), -1, np.int64)
     levels = np.zeros((4, PRICE_ONE + 1), np.int64)

@@ -23,7 +23,6 @@ from foldbook.engine.session import Session, Tape
 from .. import sessions
 from ..catalogue import without_password
 from ..recordings import UNKNOWN, DryRun, KeepGoing, Progress, RecordedMarket, Report
-from ..recordings.merging import merge_tapes
 from ..recordings.storing import session_facts
 from .database import Database, SeqScope, opened
 from .tables import Listed
@@ -61,7 +60,7 @@ class SessionLoader:
         if not members:
             raise TapeError(f"{database.name(listed)}: holds no snapshot of a book")
         return Session(
-            Tape(np.concatenate(list(merge_tapes([each.rows for each in members])))),
+            Tape(np.concatenate(list(sessions.merge_tapes([each.rows for each in members])))),
             tuple(each.market for each in members),
             name=f"session-{listed.id}",
             source={"database": database.where, "session_id": listed.id},
@@ -128,7 +127,7 @@ def _import_one(
         if not members:
             return []
         markets = tuple(each.market for each in members)
-        blocks = merge_tapes(tapes)
+        blocks = sessions.merge_tapes(tapes)
         if dry_run:
             # To make a session is to check its tape.
             Session(Tape(np.concatenate(list(blocks))), markets, name=path.name)

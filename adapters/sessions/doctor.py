@@ -149,6 +149,8 @@ def _spans(session: Session) -> Iterator[tuple[str, int, int, str]]:
     """Yield (ticker, first ts, last ts, session) of each market that has rows."""
     name = str(session.source.get("path", session.name))
     rows = session.tape.rows
+    if not len(rows):
+        return
     order = np.argsort(rows["market"], kind="stable")
     present, starts = np.unique(rows["market"][order], return_index=True)
     ends = np.append(starts[1:], len(order)) - 1

@@ -97,10 +97,12 @@ MEANINGS: Mapping[Problem, Meaning] = MappingProxyType({
         "what the refused lines said is missing from the tape",
         "import again without --keep-going to see the first of them"),
     Problem.CROSSED: Meaning(
-        "within a burst nobody acts, so few do no harm; many say that sides or order are misread",
+        "within a burst nobody acts, so it does no harm by itself; where many bursts do it, sides "
+        "or the order of rows may be misread",
         "check the source's side convention (use_yes_price) and the order of its rows"),
     Problem.LOCKED: Meaning(
-        "within a burst nobody acts, so few do no harm; many say that sides or order are misread",
+        "within a burst nobody acts, so it does no harm by itself; where many bursts do it, sides "
+        "or the order of rows may be misread",
         "check the source's side convention (use_yes_price) and the order of its rows"),
     Problem.SIZE: Meaning(
         "a wall that nobody could pay for: takers fill without limit, makers wait for ever",

@@ -20,6 +20,7 @@ from .standing import OPEN, Standing
 
 BLOCK_ROWS = 1 << 16
 """Rows taken of each tape at a time."""
+_NEVER = np.iinfo(np.int64).max
 NOT_AFTER_CLOSE = (TapeKind.SNAPSHOT_LEVEL, TapeKind.INCREASE, TapeKind.DECREASE)
 
 
@@ -66,12 +67,12 @@ def merge_tapes(tapes: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
     tapes: one array of TAPE_DTYPE per market, in order; the market column is set here.
     """
     at = [0] * len(tapes)
-    while True:
-        ends = [int(tape["ts"][min(begin + BLOCK_ROWS, len(tape)) - 1])
-                for tape, begin in zip(tapes, at, strict=True) if begin < len(tape)]
-        if not ends:
-            return
-        bound = min(ends)
+    tapes = [np.asarray(tape) for tape in tapes]
+    while any(begin < len(tape) for tape, begin in zip(tapes, at, strict=True)):
+        # What a tape has beyond its block must not be overtaken; one that ends in it has no more.
+        bound = min((int(tape["ts"][begin + BLOCK_ROWS - 1])
+                     for tape, begin in zip(tapes, at, strict=True)
+                     if begin + BLOCK_ROWS < len(tape)), default=_NEVER)
         parts = []
         for market, (tape, begin) in enumerate(zip(tapes, at, strict=True)):
             end = begin + int(np.searchsorted(tape["ts"][begin:], bound, side="right"))

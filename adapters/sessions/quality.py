@@ -111,7 +111,7 @@ def _continuous(tally: Tally) -> Part:
 
 def _uncrossed(tally: Tally) -> Part:
     value = share(tally.crossed, tally.bursts) or 0.0
-    return Part("uncrossed", 1 - value,
+    return Part("uncrossed", 1 - value / 2,
                 f"{tally.crossed} of {tally.bursts} bursts pass through a crossed or locked book")
 
 

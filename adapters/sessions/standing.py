@@ -19,6 +19,8 @@ NO_TIME_YET = -(1 << 62)
 Rule = tuple[int, int, int, int]
 """price, ahead, qty and flags of a STATUS, GRID or FEE row."""
 OPEN: Rule = (0, 0, int(MarketStatus.OPEN), 0)
+RULES = (TapeKind.STATUS, TapeKind.GRID, TapeKind.FEE, TapeKind.CLOSE_TIME, TapeKind.STRIKE)
+"""Kinds of rows that stay in force until the next of theirs."""
 
 
 def _no_levels() -> np.ndarray:
@@ -31,7 +33,8 @@ class Standing:
 
     levels: 0.01 contract by [side, price]. begun: it has had a row. trusted: its book is. lost: it
     is not, because of a GAP. status: the STATUS row in force; grid, fee: likewise, fee None until
-    one is stated. recv: the latest receipt of a row of the book, ns.
+    one is stated; terms: the CLOSE_TIME and STRIKE rows by kind and side. recv: the latest receipt
+    of a row of the book, ns.
     """
 
     grid: Rule
@@ -41,6 +44,7 @@ class Standing:
     lost: bool = False
     status: Rule = OPEN
     fee: Rule | None = None
+    terms: dict[tuple[TapeKind, int], Rule] = attrs.field(factory=dict)
     recv: int = NO_TIME_YET
 
     @classmethod
@@ -66,7 +70,7 @@ class Standing:
             self.trusted = bool(kinds[turns[-1]] == TapeKind.SNAPSHOT)
             self.lost = not self.trusted
         self._change(rows, int(clears[-1]) if len(clears) else None)
-        for row in rows[np.isin(kinds, (TapeKind.STATUS, TapeKind.GRID, TapeKind.FEE))]:
+        for row in rows[np.isin(kinds, RULES)]:
             self._rule(row)
         of_book = rows["recv"][kinds != TapeKind.TRADE]
         if len(of_book):
@@ -89,6 +93,8 @@ class Standing:
             self.grid = rule
         elif row["kind"] == TapeKind.FEE:
             self.fee = rule
+        elif row["kind"] in (TapeKind.CLOSE_TIME, TapeKind.STRIKE):
+            self.terms[TapeKind(int(row["kind"])), int(row["side"])] = rule
         else:
             self._set_status(rule)
 
@@ -117,6 +123,7 @@ class Standing:
             lines.append((TapeKind.STATUS, 0, self.status))
         if self.fee is not None:
             lines.append((TapeKind.FEE, 0, self.fee))
+        lines += [(kind, side, rule) for (kind, side), rule in sorted(self.terms.items())]
         if self.trusted:
             lines.append((TapeKind.SNAPSHOT, 0, (0, 0, 0, 0)))
             lines += [

@@ -14,6 +14,7 @@ from ..units import PRICE_ONE
 from .layout import (
     ACCOUNT_END,
     BEST_BUY,
+    CLOSES_AT,
     DESK_WORDS,
     DIRTY,
     DUE,
@@ -54,6 +55,7 @@ _STATUS = int(TapeKind.STATUS)
 _GRID = int(TapeKind.GRID)
 _FEE = int(TapeKind.FEE)
 _GAP = int(TapeKind.GAP)
+_CLOSE_TIME = int(TapeKind.CLOSE_TIME)
 _OPEN = int(MarketStatus.OPEN)
 _PAUSED = int(MarketStatus.PAUSED)
 _CLOSED = int(MarketStatus.CLOSED)
@@ -153,6 +155,8 @@ def fold_rare(state, base, row):
     elif kind == _FEE:
         state[base + TAKER_PPM] = row["qty"]
         state[base + MAKER_PPM] = row["ahead"]
+    elif kind == _CLOSE_TIME:
+        state[base + CLOSES_AT] = row["qty"]
     elif kind == _STATUS:
         return _set_status(state, base, row)
     return QUIET

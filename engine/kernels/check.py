@@ -29,7 +29,8 @@ from ..units import PPM, PRICE_ONE, QTY_MAX
     BAD_STATUS,
     BAD_GRID,
     BAD_FEE,
-) = range(15)
+    BAD_TERM,
+) = range(16)
 
 _SNAPSHOT = int(TapeKind.SNAPSHOT)
 _SNAPSHOT_LEVEL = int(TapeKind.SNAPSHOT_LEVEL)
@@ -39,8 +40,9 @@ _TRADE = int(TapeKind.TRADE)
 _STATUS = int(TapeKind.STATUS)
 _GRID = int(TapeKind.GRID)
 _FEE = int(TapeKind.FEE)
+_CLOSE_TIME = int(TapeKind.CLOSE_TIME)
+_STRIKE = int(TapeKind.STRIKE)
 _GAP = int(TapeKind.GAP)
-_RECOVERED = int(TapeKind.RECOVERED)
 _JOINED = int(TapeFlag.JOINED)
 _DISPUTED = int(MarketStatus.DISPUTED)
 _CLOSED = int(MarketStatus.CLOSED)
@@ -149,7 +151,7 @@ def _is_joined(tape, i):
 
 @inner
 def _rare_fault(row, kind, words, base):
-    if kind < _SNAPSHOT or kind > _RECOVERED:
+    if kind < _SNAPSHOT or kind > _STRIKE:
         return NO_SUCH_KIND
     tick = words[base + _TICK]
     price = np.int64(row["price"])
@@ -169,6 +171,9 @@ def _rare_fault(row, kind, words, base):
     elif kind == _FEE:
         if qty < 0 or qty > PPM or row["ahead"] < 0 or row["ahead"] > PPM:
             return BAD_FEE
+    elif kind == _CLOSE_TIME or kind == _STRIKE:
+        if (kind == _CLOSE_TIME and qty <= 0) or row["side"] < 0 or row["side"] > 1:
+            return BAD_TERM
     elif kind == _SNAPSHOT or kind == _GAP:
         words[base + _TRUST] = 1 if kind == _SNAPSHOT else 0
         _clear(words, base)

@@ -22,6 +22,8 @@ from .layout import (
     GRID_EDGE,
     GRID_WIDTH,
     HEAD_BUY,
+    JOURNAL_BASE,
+    JOURNAL_COUNT,
     LEFT,
     NEXT,
     NUMBER,
@@ -45,8 +47,8 @@ HOLD, BUY_YES, SELL_YES, BUY_NO, SELL_NO = range(5)
 """What an agent can want."""
 AGGRESSIVE, PASSIVE, MIDDLE = range(3)
 """Price policies: at the far touch, at the near touch, between them."""
-LIMIT, NOW, QUOTE = range(3)
-"""Kinds of codecs: one resting order, none, one on each side."""
+LIMIT, NOW, QUOTE, GIVEN = range(4)
+"""Kinds of codecs: one resting order, none, one on each side; commands that come from outside."""
 
 # Words of a codec.
 CODEC, POLICY, SIZES, OFFSETS, FIRST_SIZE = range(5)
@@ -222,6 +224,8 @@ def copy_values(target, source):
 @inner
 def act(run, market, codec, action):
     """Send the commands that an action stands for. action: int64 words, one or four (QUOTE)."""
+    if codec[CODEC] == GIVEN:
+        return
     if codec[CODEC] == QUOTE:
         _act_quote(run, market, codec, action)
         return
@@ -336,6 +340,9 @@ def mask_actions(run, market, codec, scratch, mask):
         if rests and held[1 - side][4]:
             if freed != 1 - side:
                 copy_values(scratch, seen)
+                # What this writes goes behind the venue's rows: the agent may know fewer of them.
+                scratch[JOURNAL_BASE] = run.state[JOURNAL_BASE]
+                scratch[JOURNAL_COUNT] = run.state[JOURNAL_COUNT]
                 freed = 1 - side
                 _free(Run(scratch, run.rows, run.places, scratch, run.tables), market, freed)
             state = scratch

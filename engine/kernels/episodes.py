@@ -17,7 +17,7 @@ from ..compiled import entry, inner, small
 from ..schema import NO_MARKET, NO_TIME, CauseKind, JournalKind, MarketStatus, OrderFlag
 from ..units import PPM, SECOND
 from .book import base_of, visible_best
-from .codecs import CODEC_WORDS, act, copy_values, mask_actions
+from .codecs import CODEC, CODEC_WORDS, GIVEN, act, copy_values, mask_actions
 from .delays import draw
 from .desks import desk_at
 from .layout import (
@@ -91,7 +91,6 @@ RESET_NEXT_STEP, RESET_SAME_STEP, RESET_DISABLED = range(3)
     OPENED_WITH,  # value at the start of the episode
     LAST_ORDER,  # ns; NO_TIME before the first
     TAKES,  # 1 once a fill of the episode has taken displayed depth
-    CLOSES,  # ns; when the market is due to close; NO_TIME unknown
     FILLS,  # of the last step
     FILLS_ALL,  # of the episode
     REWARD_UNITS,  # change of value in the last step
@@ -107,8 +106,12 @@ RESET_NEXT_STEP, RESET_SAME_STEP, RESET_DISABLED = range(3)
     REWARD,  # of the last step, $0.000001 x ppm
     HELD,  # 0.01 contract held at the end of the last step, and when that was
     HELD_AT,
+    KNOWN_CASH,  # the account as the agent knew it after the last step
+    KNOWN_FEES,
+    KNOWN_POSITION,
+    KNOWN_ROWS,  # of the journal
     ENV_WORDS,
-) = range(30)
+) = range(33)
 LANES = 4
 
 ACTING, ADVANCING = range(2)
@@ -121,9 +124,8 @@ ACTING, ADVANCING = range(2)
     CHECKPOINTS,
     FIRST_START,  # rows at which an episode may begin, within the market
     LAST_START,
-    CLOSES_AT,
     COURSE_WORDS,
-) = range(8)
+) = range(7)
 
 DONE, MORE, FAILED = range(3)
 """What a step comes to: it is done, the journal buffer is full, or a command could not be sent."""
@@ -183,10 +185,19 @@ def show(run, columns, recipe, words, outs):
     _show(run, columns, recipe, words[:PLAN_WORDS], words[PLAN_WORDS:], outs)
 
 
+@entry
+def note(run, words):
+    """Look at the journal rows of commands that came from outside, before the step goes on."""
+    env = words[PLAN_WORDS:]
+    env[FILLS] = 0
+    _note_order(run, env)
+    _read(run, env, False)
+
+
 @inner
 def _show(run, columns, recipe, plan, env, outs):
     observation, mask, trial, scratch = outs
-    times = (env[LAST_ORDER], env[STARTED_AT], env[CLOSES], env[TAKES])
+    times = (env[LAST_ORDER], env[STARTED_AT], env[TAKES])
     observe(run, columns, recipe, times, scratch, observation)
     if plan[HAS_MASK] == 1:
         mask_actions(run, 0, plan, trial, mask)
@@ -206,10 +217,11 @@ def _advance(run, tape, delivered, plan, env, action):
         if state[ERROR] != ERROR_NONE:
             return FAILED
         if state[desk_at(state, 0) + REQUESTS] != requests:
-            _note_order(run, env, requests)
+            _note_order(run, env)
         env[STOP] = _moment(run, plan, env)
         env[STAGE] = ADVANCING
-        env[FILLS] = 0
+        if plan[CODEC] != GIVEN:
+            env[FILLS] = 0
     while True:
         status = _go_on(run, tape, delivered, plan, env)
         _read(run, env, plan[KEEPS_JOURNAL] == 0)
@@ -222,7 +234,7 @@ def _advance(run, tape, delivered, plan, env, action):
 
 
 @inner
-def _note_order(run, env, requests):
+def _note_order(run, env):
     """Note when the last new order was sent."""
     state = run.state
     for number in range(max(env[READ], state[JOURNAL_BASE]), state[JOURNAL_COUNT]):
@@ -312,7 +324,8 @@ def _go_on(run, tape, delivered, plan, env):
 @inner
 def _until(run, tape):
     """Return up to when the agent is shown things: all there is once the tape has ended."""
-    return NO_TIME if run.state[CURSOR] == len(tape) else run.state[NOW]
+    # Never NO_TIME itself: that is when an unwritten row would be known.
+    return NO_TIME - 1 if run.state[CURSOR] == len(tape) else run.state[NOW]
 
 
 @inner
@@ -416,7 +429,11 @@ def _stand(run, env):
     env[VALUE] = portfolio_value(seen)
     env[NET_REALISED] = seen[REALISED] - seen[FEES]
     env[DRAWN_DOWN] = seen[DRAWDOWN]
-    env[HELD] = abs(seen[position_at(0) + POSITION])
+    env[KNOWN_CASH] = seen[CASH]
+    env[KNOWN_FEES] = seen[FEES]
+    env[KNOWN_POSITION] = seen[position_at(0) + POSITION]
+    env[KNOWN_ROWS] = seen[JOURNAL_COUNT]
+    env[HELD] = abs(env[KNOWN_POSITION])
     env[HELD_AT] = seen[NOW]
 
 
@@ -522,7 +539,6 @@ def _begin(run, pool, plan, env, choice):
     env[EPISODE] += 1
     env[STARTED_AT] = state[NOW]
     env[LAST_ORDER] = NO_TIME
-    env[CLOSES] = entry_of[CLOSES_AT]
     _read(run, env, plan[KEEPS_JOURNAL] == 0)
     _stand(run, env)
     env[OPENED_WITH] = env[VALUE]
@@ -561,14 +577,6 @@ class Envs(NamedTuple):
     scratch: np.ndarray
 
 
-@inner
-def _run_of(envs, pool, k):
-    state = envs.states[k]
-    buffer = k if len(envs.rows) > 1 else 0
-    seen = envs.seen[k] if len(envs.seen) > 0 else state
-    return Run(state, envs.rows[buffer], envs.places[buffer], seen, pool.tables)
-
-
 @entry
 def reset_many(envs, pool, plan):
     """Begin an episode in every environment whose OVER is 1."""
@@ -580,7 +588,7 @@ def reset_many(envs, pool, plan):
 @inner
 def _reset_one(envs, pool, plan, k):
     env = envs.words[k]
-    run = _run_of(envs, pool, k)
+    run = run_of(envs, pool, k)
     market = _next_market(envs.weights, plan, env)
     _begin(run, pool, plan, env, (market, _first_row(pool.table, plan, env, market)))
     _show_one(envs, pool, plan, k, run)
@@ -610,7 +618,7 @@ def step_many(envs, pool, plan, actions, first):
             if plan[AUTORESET] == RESET_NEXT_STEP:
                 _reset_one(envs, pool, plan, k)
             continue
-        run = _run_of(envs, pool, k)
+        run = run_of(envs, pool, k)
         market = pool.table[env[MARKET]]
         tape = pool.tape[market[TAPE_BEGIN] : market[TAPE_END]]
         delivered = pool.delivered
@@ -622,8 +630,32 @@ def step_many(envs, pool, plan, actions, first):
         _end(run, len(tape), plan, env)
         _show_one(envs, pool, plan, k, run)
         if env[OVER] == 1 and plan[AUTORESET] == RESET_SAME_STEP:
-            copy_values(envs.last_observations[k], envs.observations[k])
-            copy_values(envs.last_masks[k], envs.masks[k])
-            copy_values(envs.last_words[k], env)
-            _reset_one(envs, pool, plan, k)
+            _renew_one(envs, pool, plan, k)
     return len(envs.words)
+
+
+@inner
+def _renew_one(envs, pool, plan, k):
+    """Keep how an episode ended, and begin the next."""
+    copy_values(envs.last_observations[k], envs.observations[k])
+    copy_values(envs.last_masks[k], envs.masks[k])
+    copy_values(envs.last_words[k], envs.words[k])
+    _reset_one(envs, pool, plan, k)
+
+
+@entry
+def renew_many(envs, pool, plan):
+    """Begin an episode in every environment that has just ended one: what RESET_SAME_STEP does
+    within the step, for those who look at the last state first."""
+    for k in range(len(envs.words)):
+        if envs.words[k][OVER] == 1:
+            _renew_one(envs, pool, plan, k)
+
+
+@inner
+def run_of(envs, pool, k):
+    """Return the run of one of many environments."""
+    state = envs.states[k]
+    buffer = k if len(envs.rows) > 1 else 0
+    seen = envs.seen[k] if len(envs.seen) > 0 else state
+    return Run(state, envs.rows[buffer], envs.places[buffer], seen, pool.tables)

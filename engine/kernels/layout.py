@@ -203,8 +203,9 @@ ACCOUNT_WORDS = ACCOUNT_END - CASH
     EVENT,  # 1 + the first market of its event, 0 if its event returns no collateral
     PEER,  # the next market of its event; 0 none
     PAID,  # payout of one YES contract once settled; 0 before, and if void
+    CLOSES_AT,  # when it is due to close, as far as is known; NO_TIME unknown
     MARKET_WORDS,
-) = range(33)
+) = range(34)
 
 PENDING_CROSS, PENDING_SNAPSHOT = 1, 2
 
@@ -363,6 +364,7 @@ def new_state(
         words[TAKER_FLAT], words[MAKER_FLAT] = fees.taker_flat, fees.maker_flat
         words[MID2] = PRICE_ONE
         words[RESTORE_AT] = NO_TIME
+        words[CLOSES_AT] = NO_TIME
         words[ORDERS] = base + MARKET_WORDS + 2 * LEVEL_WORDS * market.levels
         for slot in range(1, slots):
             words[words[ORDERS] - base + ORDER_WORDS * slot + NEXT] = slot + 1

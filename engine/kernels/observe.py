@@ -18,6 +18,7 @@ from .layout import (
     AHEAD_UNKNOWN,
     BEST_BUY,
     CASH,
+    CLOSES_AT,
     COST,
     CURSOR,
     HEAD_BUY,
@@ -87,14 +88,14 @@ def observe(run, columns, recipe, times, scratch, out):
 
     columns: shared features, a row for each event of the tape. recipe: int64 pairs (COLUMN or BOOK
     or AGENT, number): a column that holds the feature of that number, a feature of the book, in
-    column `k` unless the agent has taken of it, or one of the agent. times: (last order, start and
-    close of the market, whether own fills have taken depth), ns. scratch: float64, as long as
+    column `k` unless the agent has taken of it, or one of the agent. times: (last order, start of
+    the episode, whether own fills have taken depth), ns. scratch: float64, as long as
     BOOK_FEATURES.
     """
     seen = run.seen
     base = base_of(seen, 0)
     at = max(seen[CURSOR] - 1, 0)
-    takes = times[3] != 0
+    takes = times[2] != 0
     if takes:
         book_features(seen, base, scratch)
     column = 0
@@ -174,8 +175,8 @@ def _order_feature(run, feature, times):
         result = _exit(run, base, feature)
     elif feature == TO_CLOSE:
         result = 1.0
-        if times[2] != NO_TIME:
-            left = max(times[2] - seen[NOW], 0) / SECOND
+        if seen[base + CLOSES_AT] != NO_TIME:
+            left = max(seen[base + CLOSES_AT] - seen[NOW], 0) / SECOND
             result = left / (left + _TO_CLOSE / 4.0)
     elif feature == ELAPSED:
         passed = max(seen[NOW] - times[1], 0) / SECOND

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from ..kernels.layout import (
     ACCOUNT,
     BEST_BUY,
+    CLOSES_AT,
     GRID_CENTRE,
     GRID_EDGE,
     GRID_WIDTH,
@@ -31,7 +32,7 @@ from ..kernels.layout import (
     TOP,
     TRUSTED,
 )
-from ..schema import MarketStatus, Outcome, Side
+from ..schema import NO_TIME, MarketStatus, Outcome, Side
 from ..units import PRICE_ONE
 
 
@@ -122,6 +123,12 @@ class BookView:
         """(step in the centre, step at the edges, width of each edge) of the price grid now."""
         memory, base = self._memory, self._base
         return memory[base + GRID_CENTRE], memory[base + GRID_EDGE], memory[base + GRID_WIDTH]
+
+    @property
+    def closes_at(self) -> int | None:
+        """When the market is due to close, ns, as far as is known by now; None if it is not."""
+        due: int = self._memory[self._base + CLOSES_AT]
+        return None if due == NO_TIME else due
 
     @property
     def status(self) -> MarketStatus:

@@ -37,7 +37,7 @@ from ..kernels.layout import (
     TIF,
     TOTAL,
 )
-from ..schema import JournalKind, OrderFlag, Side, TimeInForce
+from ..schema import KEEP, JournalKind, OrderFlag, Side, TimeInForce
 from ..units import PRICE_ONE
 from .markets import MarketsView
 
@@ -104,6 +104,36 @@ class OrdersView(MarketsView):
                 if memory[FLIGHT_COUNT]:
                     orders += self._on_their_way(index, side)
         return orders
+
+    def standing(self, market: str | int, side: Side) -> Order | None:
+        """Return the first own order of a side that stays, as it will be once all that is on its
+        way to it has arrived; None without one.
+
+        An order that a cancel is on its way to does not stay, nor does an IOC or FOK order on its
+        way. `kernels.codecs.own_order` is the same for compiled callers.
+        """
+        for order in self.open(market):
+            if order.side is side and not (order.ahead < 0 and order.tif is not TimeInForce.GTC):
+                latest = self._latest(order)
+                if latest is not None:
+                    return latest
+        return None
+
+    def _latest(self, order: Order) -> Order | None:
+        """Return an order as what is on its way to it leaves it; None if that is a cancel."""
+        memory = self._memory
+        market, number = market_and_number(order.id)
+        price, qty = order.price, order.qty
+        for flight in range(memory[FLIGHT_COUNT]):
+            at = memory[FLIGHTS] + FLIGHT_WORDS * flight
+            if memory[at + OF_ORDER] != number or memory[at + OF_MARKET] != market:
+                continue
+            if memory[at + REQUEST] == JournalKind.CANCEL_REQUESTED:
+                return None
+            if memory[at + REQUEST] == JournalKind.AMEND_REQUESTED:
+                price = memory[at + OF_PRICE] if memory[at + OF_PRICE] != KEEP else price
+                qty = memory[at + OF_QTY] if memory[at + OF_QTY] != KEEP else qty
+        return order._replace(price=price, qty=qty, left=order.left + qty - order.qty)
 
     def count(self, market: str | int) -> int:
         """Return the number of open orders of a market."""

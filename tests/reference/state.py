@@ -89,6 +89,7 @@ class Recorded:
     taker_ppm: int
     maker_ppm: int = 0
     status: int = MarketStatus.OPEN
+    closes_at: int = NO_TIME
     pause: int = 0
     trusted: bool = False
     has_traded: bool = False
@@ -251,6 +252,7 @@ def market_dict(market: MarketState) -> dict[str, Any]:
         "pause": int(market.pause),
         "trusted": int(market.trusted),
         "restore_at": market.restore_at,
+        "closes_at": market.closes_at,
         "bids": dict(market.book[Side.BUY].qty),
         "asks": dict(market.book[Side.SELL].qty),
         "taken": {

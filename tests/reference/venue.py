@@ -96,6 +96,8 @@ class Venue(Account):
             market.edge_width = row.qty
         elif row.kind == TapeKind.FEE:
             market.taker_ppm, market.maker_ppm = row.qty, row.ahead
+        elif row.kind == TapeKind.CLOSE_TIME:
+            market.closes_at = row.qty
         elif row.kind == TapeKind.GAP:
             for each in market.book.values():
                 each.clear()
@@ -104,7 +106,7 @@ class Venue(Account):
             for order in market.everybody():
                 order.ahead, order.guessed = UNKNOWN_AHEAD, 0
         else:
-            assert row.kind == TapeKind.RECOVERED, row
+            assert row.kind in (TapeKind.RECOVERED, TapeKind.STRIKE), row
 
     def _note_quote(self, market: MarketState, row: TapeRow, burst: Burst) -> None:
         own = market.line(opposite(row.side))

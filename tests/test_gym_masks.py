@@ -1,0 +1,126 @@
+"""Masks: an action is masked exactly when the venue would refuse every order it stands for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from gyms import LATENCIES, session, single
+
+from foldbook.engine import Risk, Session, Side, Tape, TimeInForce, contracts, dollars
+from foldbook.engine.codecs import Codec, limit5, now5, sized21
+from foldbook.engine.kernels import layout
+from foldbook.engine.schema import TAPE_DTYPE, JournalKind, MarketStatus, TapeFlag, TapeKind
+
+REFUSED = (JournalKind.REJECTED, JournalKind.AMEND_REJECTED)
+CODECS = (limit5(), limit5("passive"), limit5("mid"), sized21(), sized21("passive"), now5())
+
+
+def interrupted() -> Session:
+    """Return a generated session with pauses of all kinds in it, and a gap."""
+    whole = session(7, markets=1)
+    rows = whole.tape.rows
+    added = []
+    cases = ((8, 0), (16, TapeFlag.INACTIVE), (24, TapeFlag.EXCHANGE))
+    for second, flags in cases:
+        for ts, status in ((second, MarketStatus.PAUSED), (second + 3, MarketStatus.OPEN)):
+            row = np.zeros(1, TAPE_DTYPE)
+            row["ts"] = row["recv"] = whole.start + ts * 10**9 + 1
+            row["kind"], row["qty"] = TapeKind.STATUS, status
+            row["flags"] = flags if status is MarketStatus.PAUSED else 0
+            added.append(row)
+    merged = np.concatenate([rows, *added])
+    merged = merged[np.argsort(merged["ts"], kind="stable")]
+    gap = np.zeros(1, TAPE_DTYPE)
+    gap["ts"] = gap["recv"] = whole.start + 50 * 10**9
+    gap["kind"] = TapeKind.GAP
+    at = np.searchsorted(merged["ts"], gap["ts"][0])
+    ends = merged[merged["kind"] == TapeKind.STATUS][-2:]
+    return Session(
+        Tape(np.concatenate([merged[:at], gap, ends])), whole.markets, name="interrupted"
+    )
+
+
+def is_refused(env, codec: Codec, action: int) -> bool:
+    """Do what an action stands for, on a fork where cancels come first, and say whether the venue
+    refused it."""
+    run = env.simulation.fork()
+    memory = run.bus.memory
+    before = memory[layout.JOURNAL_COUNT]
+    codec.act(run, 0, action)
+    numbers = range(before, memory[layout.JOURNAL_COUNT])
+    return any(run.bus.row(number)["kind"] in REFUSED for number in numbers)
+
+
+def holds_nothing(env, codec: Codec, action: int) -> bool:
+    intent, _ = codec.intent(action)
+    held = env.simulation.positions.qty(0)
+    return (intent == "SELL_YES" and held <= 0) or (intent == "SELL_NO" and held >= 0)
+
+
+@pytest.mark.parametrize("cash", [dollars(2), dollars(7), dollars(100)])
+@pytest.mark.parametrize("codec", CODECS, ids=lambda each: f"{each.name}-{each.policy}")
+def test_masked_is_refused(codec, cash):
+    """In states that random actions led to, pauses, a gap and the close among them: masked exactly
+    if what the action sends is refused, really tried; HOLD never is."""
+    every = "230ms" if len(codec.sizes) == 1 else "530ms"
+    env = single(interrupted(), actions=codec, gaps=True, cash=cash, cadence=every)
+    rng = np.random.default_rng(cash)
+    _, info = env.reset(seed=0)
+    seen = np.zeros((codec.dims[0], 2), int)
+    for _ in range(280 if len(codec.sizes) == 1 else 120):
+        mask = info["action_mask"]
+        assert mask[0] == 1
+        assert (env.action_masks() == mask.astype(bool)).all()
+        for action in range(1, codec.dims[0]):
+            expected = is_refused(env, codec, action) or holds_nothing(env, codec, action)
+            assert mask[action] == (not expected), f"{codec.intent(action)} at {env.simulation.now}"
+            seen[action, mask[action]] += 1
+        *_, terminated, truncated, info = env.step(int(rng.integers(codec.dims[0])))
+        if terminated or truncated:
+            break
+    if cash > dollars(5):
+        assert seen[1:].sum(axis=0).min() > 50
+    assert (seen[1:, 0] > 0).all()
+
+
+def test_limits_of_ones_own_mask_too():
+    """An action that a risk limit refuses is masked."""
+    risk = Risk(max_position=contracts(15))
+    env = single(session(7), actions=sized21(), risk=risk, cadence=20)
+    _, info = env.reset(seed=0)
+    allowed = {env.codec.intent(action) for action in np.flatnonzero(info["action_mask"])}
+    assert allowed == {
+        ("HOLD", 0), ("BUY_YES", 500), ("BUY_YES", 1000), ("BUY_NO", 500), ("BUY_NO", 1000),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("latency", ["orders", "sight"])
+@pytest.mark.parametrize("codec", [limit5(), now5(), sized21("passive")], ids=lambda c: c.name)
+def test_where_sight_is_late_it_is_what_the_agent_can_know(codec, latency):
+    """With delays and no order open or on its way: masked exactly if `would_reject`, which answers
+    from what the agent sees, names a reason."""
+    env = single(session(7), actions=codec, cash=dollars(4), **LATENCIES[latency], cadence="300ms")
+    rng = np.random.default_rng(3)
+    _, info = env.reset(seed=0)
+    seen = [0, 0]
+    for number in range(150):
+        run = env.simulation
+        if not run.orders.open(0):
+            book = run.book(0)
+            for action in range(1, codec.dims[0]):
+                intent, size = codec.intent(action)
+                side = Side.BUY if intent in ("BUY_YES", "SELL_NO") else Side.SELL
+                held = run.positions.qty(0)
+                if intent.startswith("SELL"):
+                    size = min(size, max(held if intent == "SELL_YES" else -held, 0))
+                passive = codec.policy == "passive"
+                price = book.best_bid if passive == (side is Side.BUY) else book.best_ask
+                kind = TimeInForce.IOC if codec.kind == "now" else TimeInForce.GTC
+                price = price if 0 < price < 10_000 else None
+                refused = size == 0 or run.would_reject(0, side, price, size, tif=kind) is not None
+                assert info["action_mask"][action] == (not refused), (number, intent, size)
+                seen[not refused] += 1
+        *_, terminated, truncated, info = env.step(int(rng.integers(codec.dims[0])))
+        if terminated or truncated:
+            break
+    assert min(seen) > 20
