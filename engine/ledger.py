@@ -83,8 +83,10 @@ def total(split: np.ndarray) -> dict[str, int]:
 
 def change(split: np.ndarray) -> np.ndarray:
     """Return the change of value of each stretch: what its row adds up to, int64."""
-    names = LEDGER_DTYPE.names or ()
-    return np.sum([split[name] for name in names], axis=0, dtype=np.int64)
+    added = np.zeros(len(split), np.int64)
+    for name in LEDGER_DTYPE.names or ():
+        added += split[name]
+    return added
 
 
 def _check(session: Session, journal: Journal, stands: np.ndarray) -> None:
