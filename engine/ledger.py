@@ -83,10 +83,10 @@ def total(split: np.ndarray) -> dict[str, int]:
 
 def change(split: np.ndarray) -> np.ndarray:
     """Return the change of value of each stretch: what its row adds up to, int64."""
-    changed = np.zeros(len(split), np.int64)
+    added = np.zeros(len(split), np.int64)
     for name in LEDGER_DTYPE.names or ():
-        changed += split[name]
-    return changed
+        added += split[name]
+    return added
 
 
 def _check(session: Session, journal: Journal, stands: np.ndarray) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from .compiled import INT, compiled, prepare, types
 from .kernels import features as shared
 from .kernels import observe as own
-from .kernels.episodes import run_of
+from .kernels.layout import Run
 from .kernels.loop import RUN
 
 
@@ -244,8 +244,13 @@ def filler_of_many(features: Sequence[Feature]) -> Any:
 
     @compiled
     def fill_many(envs, pool):  # type: ignore[no-untyped-def]
+        # Kernels count no references, so none may hand an array to this, which does.
         for k in range(len(envs.words)):
-            fill(run_of(envs, pool, k), envs.observations[k])
+            buffer = k if len(envs.rows) > 1 else 0
+            state = envs.states[k]
+            seen = envs.seen[k] if len(envs.seen) > 0 else state
+            run = Run(state, envs.rows[buffer], envs.places[buffer], seen, pool.tables)
+            fill(run, envs.observations[k])
 
     return fill_many
 

@@ -12,6 +12,7 @@ from scenes import BOOK, BUY, SELL, Scene
 
 from foldbook.adapters import synthetic
 from foldbook.engine import NO_FEES, Backtest, Session, Side, Tape, dollars
+from foldbook.engine.codecs import quote
 from foldbook.engine.ledger import LEDGER_DTYPE, change, ledger, marks, total
 from foldbook.engine.schema import CauseKind, JournalKind, MarketStatus, TapeFlag, TapeKind
 from foldbook.engine.simulation import Simulation
@@ -161,9 +162,10 @@ def test_rows_add_up_on_random_episodes(actions, latency):
 def test_inventory_is_the_mark_on_what_was_held():
     """Without delays, inventory is the position held over each burst times the move of its mark,
     folded burst by burst in plain Python, up to half a unit a fill and a step."""
-    env = single(session(21, markets=1, settle=False), actions="quote", cash=dollars(1000))
+    env = single(session(21, markets=1, settle=False), actions=quote(offsets=(-1, 0)),
+                 cash=dollars(1000))  # fmt: skip
     env.reset(seed=4)
-    for action in itertools.islice(draws(env, np.random.default_rng(4)), 900):
+    for action in itertools.islice(draws(env, np.random.default_rng(4)), 2500):
         env.step(action)
     split, journal = env.ledger(), env.simulation.journal()
     tape, found = env.simulation.session.tape.rows, marks(env.simulation.session).tolist()

@@ -177,7 +177,7 @@ def test_features_are_their_formulas(actions):
         checked |= expected.keys()
         takes += (rows["flags"] & 4 > 0).any()
         shown = env.step(action)[0]
-    assert len(checked) == 66 and (takes > 100 or actions == "quote")
+    assert len(checked) == 67 and (takes > 100 or actions == "quote")
 
 
 def test_recent_past_by_hand():

@@ -588,7 +588,7 @@ def reset_many(envs, pool, plan):
 @inner
 def _reset_one(envs, pool, plan, k):
     env = envs.words[k]
-    run = run_of(envs, pool, k)
+    run = _run_of(envs, pool, k)
     market = _next_market(envs.weights, plan, env)
     _begin(run, pool, plan, env, (market, _first_row(pool.table, plan, env, market)))
     _show_one(envs, pool, plan, k, run)
@@ -618,7 +618,7 @@ def step_many(envs, pool, plan, actions, first):
             if plan[AUTORESET] == RESET_NEXT_STEP:
                 _reset_one(envs, pool, plan, k)
             continue
-        run = run_of(envs, pool, k)
+        run = _run_of(envs, pool, k)
         market = pool.table[env[MARKET]]
         tape = pool.tape[market[TAPE_BEGIN] : market[TAPE_END]]
         delivered = pool.delivered
@@ -653,7 +653,7 @@ def renew_many(envs, pool, plan):
 
 
 @inner
-def run_of(envs, pool, k):
+def _run_of(envs, pool, k):
     """Return the run of one of many environments."""
     state = envs.states[k]
     buffer = k if len(envs.rows) > 1 else 0
