@@ -225,6 +225,7 @@ class RecordedMarket:
         level = self.book[side][price]
         behind = min(level - qty, 2**30)
         ahead = self.rng.choice((-1, 0, behind, self.rng.randint(0, behind), 2 * behind + 1))
+        ahead = min(ahead, np.iinfo(np.int32).max)
         flags = TapeFlag.GUESSED if self.rng.random() < 0.4 else 0
         self.row(TapeKind.DECREASE, side, price, qty, ahead=ahead, flags=flags)
         self.book[side][price] = level - qty
