@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LINKS := $(addprefix build/types/foldbook/, engine adapters examples benchmarks)
 
-.PHONY: demo test lint types suite bounds fuzz clean
+.PHONY: demo test lint types suite bounds fuzz bench bench-peers performance clean
 
 demo: .venv/installed
 	@$(BIN)/foldbook demo
@@ -33,6 +33,19 @@ FUZZ_SECONDS ?= 60
 fuzz: .venv/installed-test
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[fuzz]'
 	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
+
+# Full sizes, on a machine with nothing else to do; the page is made from what these write.
+bench: .venv/installed-test
+	$(BIN)/foldbook bench
+	$(BIN)/python -m foldbook.benchmarks.scaling --to benchmarks/results/scaling.json
+
+# Every peer in an environment of its own under build/peers; about 40 minutes without installing.
+bench-peers: .venv/installed-test
+	$(BIN)/python -m foldbook.benchmarks.peers --to benchmarks/results/peers.json
+	$(BIN)/python -m foldbook.benchmarks.peers.fills --to benchmarks/results/fills.json
+
+performance: .venv/installed-test
+	$(BIN)/python -m foldbook.benchmarks.performance --to docs/performance.md
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "foldbook needs Python 3.11")'

@@ -2,9 +2,10 @@
 
 Both read the same files in the same run, on one core. The base inflates with the same library and
 decodes each message with all the fields that the venue documents, a chunk of lines at a time; it
-keeps nothing. The importer is run once before, so that its kernels are compiled.
+keeps nothing. The importer is run once before, so that its kernels are compiled. With `--workers N`
+it is also run in N processes, by turns.
 
-    python benchmarks/import_rate.py ../shared/data/kalshi_gold15m/events
+    python benchmarks/import_rate.py ../shared/data/kalshi_gold15m/events --workers 2 --rounds 5
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import statistics
 import sys
 import tempfile
 import time
@@ -93,42 +95,53 @@ def decode_only(paths: list[Path]) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print both rates, their ratio and the peak of memory, as text or one JSON object."""
+    """Print the rates, their ratios and the peak of memory, as text or one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", type=Path, help="folder of market folders with .ndjson.gz files")
     parser.add_argument("--metadata", type=Path, help="folder of the venue's event records")
     parser.add_argument("--rounds", type=int, default=3, help="the best round of each counts")
+    parser.add_argument("--workers", type=int, default=1,
+                        help="also import with so many processes, by turns; medians are compared")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     arguments = parser.parse_args(argv)
     paths = sorted(arguments.source.rglob("*.ndjson.gz"))
-    base = imported = float("inf")
+    base: list[float] = []
+    imported: dict[int, list[float]] = {1: []} | {arguments.workers: []}
     with tempfile.TemporaryDirectory() as folder:
         import_recording([paths[0]], Path(folder))
         for _ in range(arguments.rounds):
             begin = time.perf_counter()
             messages = decode_only(paths)
-            base = min(base, time.perf_counter() - begin)
-            begin = time.perf_counter()
-            reports = import_recording(
-                [arguments.source], Path(folder), metadata=arguments.metadata
-            )
-            imported = min(imported, time.perf_counter() - begin)
-            read = sum(report.read for report in reports)
-            assert read == messages, f"imported {read} of {messages} messages"
+            base.append(time.perf_counter() - begin)
+            for workers, times in imported.items():
+                begin = time.perf_counter()
+                reports = import_recording([arguments.source], Path(folder), workers=workers,
+                                           metadata=arguments.metadata)
+                times.append(time.perf_counter() - begin)
+                read = sum(report.read for report in reports)
+                assert read == messages, f"imported {read} of {messages} messages"
     result = {
         "messages": messages,
         "sessions": len(reports),
-        "decode_per_second": round(messages / base),
-        "import_per_second": round(messages / imported),
-        "ratio": round(base / imported, 3),
+        "decode_per_second": round(messages / min(base)),
+        "import_per_second": round(messages / min(imported[1])),
+        "ratio": round(min(base) / min(imported[1]), 3),
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
+    if arguments.workers > 1:
+        one, several = (statistics.median(times) for times in imported.values())
+        result |= {
+            "workers": arguments.workers,
+            "median_per_second": round(messages / one),
+            "workers_median_per_second": round(messages / several),
+            "workers_ratio": round(one / several, 3),
+        }
     if arguments.json:
         json.dump(result, sys.stdout)
         print()
     else:
         for name, value in result.items():
-            print(f"{name:>18} {value:>12,}")
+            print(f"{name:>25} {value:>12,}")
     return 0
 
 

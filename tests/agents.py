@@ -119,7 +119,7 @@ class Agent:
         if len(market.open) + market.in_flight >= ORDERS_MAX:
             return Agent._cancel if market.open else Agent._cancel_any
         if len(simulation.accounts) > 1 and rng.random() < 0.35:
-            return rng.choice((Agent._meet_another, Agent._meet_another, Agent._improve))
+            return rng.choice((Agent._meet_another, Agent._improve, Agent._sweep, Agent._spend_all))
         return rng.choices(tuple(INTENTS), tuple(INTENTS.values()))[0]
 
     def _order(
@@ -227,7 +227,8 @@ class Agent:
         rng = self.rng
         other = rng.choice(others[:3])
         before = sum(qty for price, qty in market.book[1 - side].visible() if price == other.price)
-        qty = rng.choice((other.left, max(1, other.left // 2), before + other.left, self._size()))
+        through = before + other.left
+        qty = rng.choice((other.left, max(1, other.left // 2), through, 2 * through, self._size()))
         tif = rng.choice((0, 1, 1, 2))
         flags = rng.choice((0, 0, OrderFlag.CANCEL_RESTING))
         if tif == 0 and rng.random() < 0.1:
@@ -237,6 +238,22 @@ class Agent:
         deeper = -1 if side == Side.SELL else 1
         price = other.price + deeper * rng.choice((0, 0, 0, 2)) * market.centre_step
         return self._order(side, price, qty, tif=tif, flags=flags)
+
+    def _sweep(self, market: MarketState) -> Intent:
+        """Take all that stands before the orders of another, the orders, and most of the rest."""
+        side = self._side()
+        behind = [each for each in market.others(1 - side)
+                  if 0 < each.ahead < market.book[1 - side].visible_at(each.price)]  # fmt: skip
+        if not behind:
+            return "", {}
+        price = self.rng.choice(behind).price
+        shown = sum(
+            qty
+            for level, qty in market.book[1 - side].visible()
+            if (level <= price if side == Side.BUY else level >= price)
+        )
+        qty = shown + sum(each.left for each in behind if each.price == price)
+        return self._order(side, price, max(1, qty - self.rng.choice((0, 1, qty // 5))), tif=1)
 
     def _improve(self, market: MarketState) -> Intent:
         """Rest inside the spread, or at the touch."""

@@ -262,4 +262,5 @@ def test_the_setting_is_kept_in_a_header_and_off_in_old_ones():
 
 def test_each_fill_may_write_a_row_more():
     """The room kept for one event counts the returns."""
-    assert layout.slack(MARKETS, 8, 0, True) - layout.slack(MARKETS, 8, 0) == 4 * 8 + 2 * 101
+    sizes = MARKETS, layout.Capacities(8), 1
+    assert layout.slack(*sizes, True) - layout.slack(*sizes) == 4 * 8 + 2 * 101

@@ -742,9 +742,11 @@ def test_the_benchmark_reads_every_message(tmp_path, capsys):
         path = tmp_path / "events" / ticker / "day.ndjson.gz"
         path.parent.mkdir(parents=True)
         path.write_bytes(gzip.compress("".join(json.dumps(x) + "\n" for x in lines).encode()))
-    assert import_rate.main([str(tmp_path / "events"), "--json", "--rounds", "1"]) == 0
+    words = [str(tmp_path / "events"), "--json", "--rounds", "1", "--workers", "2"]
+    assert import_rate.main(words) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["messages"], found["sessions"]) == (6, 2)
+    assert (found["messages"], found["sessions"], found["workers"]) == (6, 2, 2)
+    assert found["workers_ratio"] > 0
 
 
 def test_a_folder_may_hold_records_beside_recordings(tmp_path):

@@ -20,6 +20,7 @@ from foldbook.adapters.recordings import (
     RefusedError,
     Scale,
 )
+from foldbook.adapters.recordings.joining import Joiner
 from foldbook.adapters.recordings.tapes import REFUSALS
 from foldbook.engine.errors import TapeError
 from foldbook.engine.schema import TAPE_DTYPE, MarketStatus, Side, TapeFlag, TapeKind
@@ -214,13 +215,61 @@ def test_whatever_comes_in_a_valid_tape_comes_out(given, grid):
     while at < len(given):
         end = at + 1
         if given["kind"][at] in (M.SNAPSHOT, M.BOOK):
-            end += max(int(given["qty"][at]), 0)
+            while end < len(given) and given["kind"][end] == M.LEVEL:
+                end += 1
         elif given["kind"][at] == M.TRADE and {*given["kind"][end : end + 1]} & {M.CHANGE, M.SET}:
             end += 1
         blocks += [part.copy() for part in again.feed(given[at:end], lambda at, verdict: None)]
         at = end
     assert np.concatenate([*blocks, again.finish()]).tobytes() == rows.tobytes()
     assert again.left_out == folding.left_out
+
+
+def levels_of(rows: np.ndarray) -> dict[tuple[int, int], int]:
+    """Return the levels after these rows, by (side, price)."""
+    levels: dict[tuple[int, int], int] = {}
+    for _, _, qty, _, price, _, kind, side, _ in rows.tolist():
+        if kind in (K.SNAPSHOT, K.GAP) or (kind == K.STATUS and qty >= MarketStatus.CLOSED):
+            levels = {}
+        elif kind in (K.SNAPSHOT_LEVEL, K.INCREASE, K.DECREASE):
+            sign = -1 if kind == K.DECREASE else 1
+            levels[side, price] = levels.get((side, price), 0) + sign * qty
+    return {level: qty for level, qty in levels.items() if qty}
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(wild(), st.integers(1, 7))
+def test_joining_changes_no_book_and_loses_no_trade(given, step):
+    """However the messages are handed in: the book after each ts is what it is without joining,
+    and each trade is there once, with its own price, side and size."""
+    given = given[np.isin(given["kind"], (M.SNAPSHOT, M.BOOK, M.LEVEL, M.CHANGE, M.SET, M.TRADE))]
+    given["flags"][given["kind"] == M.TRADE] = 0
+    given["ts"] = np.maximum.accumulate(given["ts"])
+    joiner = Joiner()
+    parts = [joiner.feed(given[at : at + step]) for at in range(0, len(given), step)]
+    joined = np.concatenate([*parts, joiner.finish()])
+    plain, before, _ = fold(given)
+    rows, after, _ = fold(joined)
+    Session(Tape(rows), (Market("A", after.tick),), name="joined")
+    assert after.joined + after.unjoined == before.unjoined
+    for ts in np.unique(given["ts"]).tolist():
+        assert levels_of(rows[rows["ts"] <= ts]) == levels_of(plain[plain["ts"] <= ts])
+
+
+def test_a_trade_may_come_before_or_after_what_it_took():
+    """In one moment it is joined either way; two trades share a decrease; the rest of it is
+    another. A trade of another moment, or larger than what is left, is alone."""
+    for order in ((3, 4, 5), (5, 3, 4), (4, 5, 3)):
+        lines = [(M.TRADE, 20, SELL, 4500, 100), (M.TRADE, 20, SELL, 4500, 150),
+                 (M.CHANGE, 20, SELL, 4500, -300)]
+        joiner = Joiner()
+        parts = [joiner.feed(messages(*START, *(lines[at - 3] for at in order),
+                                      (M.TRADE, 30, SELL, 4500, 1)))]
+        rows, folding, _ = fold(np.concatenate([*parts, joiner.finish()]))
+        assert [row[0] for row in shown(rows)[4:]] == [
+            K.TRADE, K.DECREASE, K.TRADE, K.DECREASE, K.DECREASE, K.TRADE]
+        assert shown(rows)[8] == (K.DECREASE, 20, SELL, 4500, 50, 0)
+        assert (folding.joined, folding.unjoined) == (2, 1)
 
 
 def test_long_recordings_are_folded_in_blocks():
@@ -298,6 +347,7 @@ def test_an_import_of_nothing_is_an_error(tmp_path):
         job.market("A", "r").finish()
         with pytest.raises(TapeError, match="holds no market"):
             job.reports()
+    with Import("x", tmp_path / "out", [path]) as job:
         for ticker, fault in (("../A", "is no ticker"), ("B", None), ("B", "in two recordings")):
             market = job.market(ticker, "r")
             market.add(messages(*START))

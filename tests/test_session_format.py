@@ -6,6 +6,7 @@ import datetime
 import json
 import random
 from contextlib import suppress
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -19,9 +20,9 @@ from hypothesis import strategies as st
 from tapes import Recorder
 
 from foldbook.adapters import sessions
-from foldbook.adapters.sessions import about, chunks, columns, packing, portable, writing
+from foldbook.adapters.sessions import about, columns, packing, portable, writing
 from foldbook.engine.errors import TapeError
-from foldbook.engine.schema import TAPE_DTYPE, TapeKind
+from foldbook.engine.schema import TAPE_DTYPE, TapeFlag, TapeKind
 from foldbook.engine.session import Session, Tape
 from foldbook.engine.specs import Market
 
@@ -365,6 +366,9 @@ def test_no_damage_goes_unnoticed(tmp_path_factory, data):
         assert found.tobytes() == rows.tobytes()
 
 
-def test_the_writer_keeps_its_level():
-    """The size of the gold recordings was measured at this level of compression."""
-    assert chunks.COMPRESSION_LEVEL == 6
+def test_the_page_names_every_column_kind_and_flag():
+    """docs/session-format.md and the code have one list each."""
+    page = (Path(__file__).parent.parent / "docs/session-format.md").read_text()
+    for enum in (TapeKind, TapeFlag):
+        assert ", ".join(f"{each.value} {each.name}" for each in enum) in page
+    assert all(f"`{name}`" in page for name in columns.COLUMNS)

@@ -49,17 +49,16 @@ TOGETHER = frozenset(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("accounts", [2, 3])
-def test_kernels_and_reference_agree_on_every_byte(seeds, accounts) -> None:
+def test_kernels_and_reference_agree_on_every_byte(seeds) -> None:
     """Journals, places and states of all accounts are equal; nothing is filled twice, and what they
     own together changes by nothing but what they do with others."""
     found: set[str] = set()
-    chosen = seeds[accounts % 2 :: 8]
+    chosen = seeds[::4]
     for seed in chosen:
-        rows = assert_agree(make(seed, 2000, 300, accounts))
+        rows = assert_agree(make(seed, 2000, 300, 2 + seed // 4 % 2))
         check_journal(rows)
         found |= occurrences(rows)
-    assert len(chosen) < 25 or TOGETHER - found == set()
+    assert len(chosen) < 50 or TOGETHER - found == set()
 
 
 @pytest.mark.bounds

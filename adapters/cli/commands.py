@@ -40,7 +40,7 @@ def command(example: str) -> Callable[[Command], click.Command]:
         named = click.option(
             "--json", "as_json", is_flag=True, help="One JSON object on stdout, all else on stderr."
         )(function)
-        name = function.__name__.removesuffix("_command")
+        name = function.__name__.removesuffix("_command").replace("_", "-")
         return foldbook.command(name, epilog=f"\b\nExample:\n  {example}")(named)
 
     return register
@@ -182,6 +182,33 @@ def verify(
     found = checks.verify(journal, session, strategy)
     show.answer(found.data, as_json, *found.lines)
     context.exit(0 if found.equal else 1)
+
+
+@command("foldbook check-leak strategy foldbook.examples.market_maker:MarketMaker synthetic:7")
+@click.argument("kind", type=click.Choice(("env", "strategy", "feature")))
+@click.argument("arguments", nargs=-1, required=True, metavar="[NAME] SESSION")
+@click.option("--option", "options", multiple=True, metavar="K=V",
+              help="Of the environment, or passed to the strategy; every=100ms calls a function.")
+@click.option("--at", multiple=True, type=click.IntRange(0, 2**63 - 1), metavar="TS",
+              help="Change what comes after this time, ns UTC; repeatable.")
+@click.option("--moments", default=5, show_default=True, type=click.IntRange(1, 1000),
+              help="Without --at: at how many times, evenly apart in events.")
+@click.option("--seed", default=0, show_default=True, help="Of the other futures and the actions.")
+@click.pass_context
+def check_leak(
+    context: click.Context, kind: str, arguments: tuple[str, ...], options: tuple[str, ...],
+    at: tuple[int, ...], seed: int, as_json: bool, **count: int,
+) -> None:
+    """Give a session another future, and say whether anything before it changes.
+
+    NAME is the module:Name of a strategy or feature, or a feature that has a name; an env has none.
+    Exit status 1 if something looks ahead: then the first byte that changed is shown.
+    """
+    from . import leaks, show
+
+    found = leaks.checked(kind, arguments, options, (at, count["moments"]), seed)
+    show.answer(found.data, as_json, *found.lines)
+    context.exit(1 if found.leaks else 0)
 
 
 @command("foldbook explain run.journal 0")

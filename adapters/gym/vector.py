@@ -37,6 +37,7 @@ _TOLD = {
     "step": kernel.STEP,
     "portfolio_value": kernel.VALUE,
     "cash": kernel.KNOWN_CASH,
+    "fees": kernel.KNOWN_FEES,
     "position": kernel.KNOWN_POSITION,
     "fills": kernel.FILLS,
     "journal": kernel.KNOWN_ROWS,
@@ -52,7 +53,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
     """See `env.MarketEnv`; the options are those of `setting.Setting`.
 
     autoreset_mode: "NextStep", "SameStep" or "Disabled". threads: 1 or 2. Infos are arrays, int64:
-    market (its number in `markets`), step, portfolio_value, cash, position, fills, journal,
+    market (its number in `markets`), step, portfolio_value, cash, fees, position, fills, journal,
     reward_units and the action_mask (int8), each with a mask beside it as Gymnasium has them.
     `seed` counts up from environment to environment. With copy=False, observations and masks are
     written anew by each step: copy what is to be kept. `reset(options=)` takes reset_mask (bool)

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from foldbook.engine.errors import TapeError
@@ -21,6 +20,7 @@ from foldbook.engine.specs import Market
 
 from ..recordings import (
     UNKNOWN,
+    UNREADABLE,
     DryRun,
     Group,
     Import,
@@ -84,7 +84,7 @@ def _read(
                 markets.setdefault(ticker, _Market(ticker)).candle(file, values_of, raw.period)
         except RefusedError as error:
             job.rejections.refuse(path, row, ticker, error.why, str(error))
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             why = "missing_field" if "missing required" in str(error) else "wrong_type"
             job.rejections.refuse(path, row, ticker, why, str(error))
     if is_empty and is_named:
@@ -105,7 +105,7 @@ def _rows(path: Path, *, is_named: bool) -> Iterator[tuple[int, RawRow]]:
             continue
         try:
             rows = rows_of(part)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             if not is_named and not number:
                 return
             where = f" line {line}" if is_lines else ""

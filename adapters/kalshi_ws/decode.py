@@ -162,7 +162,7 @@ class Decoder:
         value = _value_at(record, place) if why != "missing_field" else None
         shown = "" if why == "missing_field" else f" (value {value!r})"
         self._rejections.refuse(path, row, ticker, why, f"{text}{shown}")
-        return _Lost(ticker) if of_book and ticker in self.tickers else None
+        return _Lost(ticker) if of_book and ticker != UNKNOWN else None
 
     def _subscriptions(self, messages: np.ndarray, frames: list[Any]) -> None:
         """Fill sub and seq: by sid, or where each market has its own, by market."""
@@ -415,7 +415,7 @@ BAD_PAYOUT = -1
 
 
 class _Lost(msgspec.Struct):
-    """Stands for a book message of a known market that could not be decoded."""
+    """Stands for a book message of a market that could not be decoded."""
 
     market_ticker: str
     sid: int = -1

@@ -298,6 +298,10 @@ class Dialect:
     recv_unit: int = 1
     parts: bool = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Decoders cannot be pickled, and another process has the same dialects.
+        return _named, (self.name,)
+
 
 _FRAME = msgspec.json.Decoder(AnyFrame)
 
@@ -327,6 +331,10 @@ _BY_KEY = (
     ("event", LINES), ("frame", STREAM), ("raw", RAW), ("payload_json", PARTS),
     ("payload", PAYLOADS), ("type", BARE),
 )
+
+
+def _named(name: str) -> Dialect:
+    return next(dialect for _, dialect in _BY_KEY if dialect.name == name)
 
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

@@ -1,53 +1,24 @@
 """Recordings of the venue's WebSocket into sessions: read, put in order, fold, store.
 
-One recording is read at a time; a market's tape is made when its recording has been read, and a
-session is written to its place in one step. Nothing that was stored before is touched by a failure.
+A market's tape is made when its recording has been read, and a session is written to its place in
+one step. Nothing that was stored before is touched by a failure.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-import attrs
-import numpy as np
-
 from foldbook.engine.errors import TapeError
-from foldbook.engine.queues import find_places
-from foldbook.engine.specs import Market
-from foldbook.engine.units import decimal_price
 
-from ..recordings import (
-    UNKNOWN,
-    DryRun,
-    Group,
-    KeepGoing,
-    Metadata,
-    Meter,
-    Progress,
-    RecordedMarket,
-    Rejections,
-    Report,
-    Spool,
-    Store,
-)
-from .decode import Decoder
-from .fees import event_of, with_fees
-from .frames import Kind
+from ..recordings import DryRun, Group, KeepGoing, Metadata, Meter, Progress, Report, Store
 from .listing import Listings
-from .merging import merge_lanes
-from .messages import MESSAGE_DTYPE, NO_RECV, NO_TS
-from .rules import DUPLICATE, FALLING, LEFT_OUT, REFUSALS, Listing, fold
-from .sequence import Sequencer
-from .sources import Recording, chunks, find_recordings
-from .terms import with_terms
-
-_KINDS = len(Kind)
-_NO_ROWS = (Kind.CONTROL, Kind.IGNORED, Kind.START)
+from .reading import Job
+from .sources import find_recordings
+from .workers import FORMAT, side_by_side
 
 
 def import_recording(
@@ -63,6 +34,7 @@ def import_recording(
         "The recording holds whole subscriptions: each hole in seq is a gap.",
     ] = None,
     exclude_own: Annotated[bool, "Leave your own recorded orders out of the book."] = False,
+    workers: Annotated[int, "Processes that read recordings side by side."] = 1,
     progress: Progress | None = None,
 ) -> list[Report]:
     """Import recordings into sessions below the folder `to`; return one report per session.
@@ -72,191 +44,34 @@ def import_recording(
     else one per market, named by ticker. keep_going: count rows that are refused, and go on; else
     the first one raises TapeError. seq_scope: "subscription" says that the recordings hold whole
     subscriptions, so that each hole in seq is a gap. exclude_own: leave the recorder's own orders,
-    known by client_order_id, out of the book. progress: called with bytes read and in all.
+    known by client_order_id, out of the book. workers: recordings read at a time, each in a process
+    of its own; the sessions are the same. progress: called with bytes read and in all.
     """
     if seq_scope not in (None, "subscription"):
         raise ValueError(f"seq_scope: {seq_scope!r}, expected 'subscription' or None")
+    if workers < 1:
+        raise ValueError(f"workers: {workers}, expected at least 1")
     recordings = find_recordings([Path(source) for source in sources])
-    listings = Listings(metadata)
     meter = Meter(progress, [path for each in recordings for path in each.files])
     to = Path(to)
     if not dry_run:
         to.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".import.", dir=None if dry_run else to))
+    job = Job(tuple(recordings), metadata, work, keep_going=keep_going,
+              whole=seq_scope is not None, exclude_own=exclude_own)
     try:
-        store = Store(to, "kalshi-ws", work, group=group, dry_run=dry_run)
-        for recording in recordings:
-            for market in _markets(
-                recording, work, listings, Rejections(keep_going),
-                whole=seq_scope is not None, exclude_own=exclude_own, meter=meter,
-            ):
-                store.add(market)
-        reports = store.reports()
+        with Store(to, FORMAT, work, group=group, dry_run=dry_run) as store:
+            if min(workers, len(recordings)) > 1:
+                side_by_side(job, store, meter, workers, writes=not (group or dry_run))
+            else:
+                listings = Listings(metadata)
+                for number in range(len(recordings)):
+                    for market in job.markets(number, listings, meter):
+                        store.add(market)
+            reports = store.reports()
     finally:
         shutil.rmtree(work, ignore_errors=True)
     if not reports:
         names = ", ".join(str(source) for source in sources)
         raise TapeError(f"{names}: holds no market with a snapshot of its book")
     return reports
-
-
-def _markets(
-    recording: Recording, work: Path, listings: Listings, rejections: Rejections, *,
-    whole: bool, exclude_own: bool, meter: Meter,
-) -> Iterator[RecordedMarket]:
-    """Read one recording and yield its markets in the order of their first message."""
-    decoder = Decoder(
-        recording.dialect, recording.files, rejections, marks_own=exclude_own
-    )
-    sequencer = Sequencer(whole=whole or recording.dialect.parts)
-    spool = Spool(work, MESSAGE_DTYPE)
-    counts = np.zeros((0, _KINDS), np.int64)
-    clock = _Clock()
-    updates: list[np.ndarray] = []
-    for messages in _messages(recording, decoder, rejections, meter):
-        counts = _count(counts, messages, len(decoder.tickers))
-        clock.stamp(messages)
-        ordered = sequencer.follow(messages, len(decoder.subs))
-        if (fees := ordered["kind"] == Kind.FEE).any():
-            updates.append(ordered[fees])
-        of_market = (ordered["market"] >= 0) & ~np.isin(ordered["kind"], _NO_ROWS)
-        spool.add(ordered if of_market.all() else ordered[of_market])
-    unknown = rejections.take(UNKNOWN)
-    for ticker, market in list(decoder.tickers.items()):
-        messages = spool.take(market)
-        clock.stamp_first(messages)
-        listing = listings.of(ticker)
-        messages, unknown_fees = with_fees(
-            ticker, messages, listing.fee, _of_event(ticker, updates, decoder, clock), decoder.fees
-        )
-        messages = with_terms(messages, listing.closes_at, decoder.terms)
-        made = _make(ticker, messages, recording, listing, rejections)
-        if made is None:
-            continue
-        row = counts[market]
-        left_out = Counter(made.left_out)
-        if unknown_fees:
-            left_out["flat_fee"] = unknown_fees
-        if sequencer.duplicates.get(market):
-            left_out[LEFT_OUT[DUPLICATE]] = sequencer.duplicates[market]
-        yield attrs.evolve(
-            made,
-            reasons=Counter(made.reasons) + unknown[0],
-            examples=[*made.examples, *unknown[1]],
-            left_out=left_out,
-            counts={"snapshots": int(row[Kind.SNAPSHOT]), "deltas": int(row[Kind.DELTA]),
-                    "trades": int(row[Kind.TRADE])},
-            read=int(row.sum() - row[Kind.LEVEL] - row[Kind.IGNORED] - row[Kind.START]),
-            has_receipts=clock.stamped,
-        )
-        unknown = (Counter(), [])
-
-
-def _of_event(
-    ticker: str, updates: list[np.ndarray], decoder: Decoder, clock: _Clock
-) -> np.ndarray:
-    """Return the fee updates of a market's event, in order of arrival."""
-    event = event_of(ticker)
-    found = [update for block in updates for update in block
-             if decoder.events[int(update["qty"])] == event]
-    messages = np.array(found, MESSAGE_DTYPE)
-    clock.stamp_first(messages)
-    return messages
-
-
-def _messages(
-    recording: Recording, decoder: Decoder, rejections: Rejections, meter: Meter
-) -> Iterator[np.ndarray]:
-    """Yield the messages of a recording in order of arrival."""
-
-    def lane(paths: tuple[Path, ...]) -> Iterator[np.ndarray]:
-        for path in paths:
-            for chunk in chunks(path, rejections):
-                yield decoder.decode(chunk)
-                meter.add(chunk.bytes_read)
-
-    lanes = [lane(paths) for paths in recording.lanes]
-    return lanes[0] if len(lanes) == 1 else merge_lanes(lanes)
-
-
-class _Clock:
-    """Receive times for recordings that have none: the latest exchange time seen so far."""
-
-    def __init__(self) -> None:
-        self._latest = NO_TS
-        self._first = NO_TS
-        self.stamped = True
-
-    def stamp(self, messages: np.ndarray) -> None:
-        """Fill in receive times that are missing."""
-        missing = messages["recv"] == NO_RECV
-        if not missing.any():
-            return
-        self.stamped = False
-        times = np.where(messages["kind"] == Kind.LEVEL, NO_TS, messages["ts"])
-        latest = np.maximum.accumulate(np.concatenate([[self._latest], times]))[1:]
-        messages["recv"][missing] = latest[missing]
-        known = latest[latest != NO_TS]
-        if len(known):
-            self._latest = int(known[-1])
-            if self._first == NO_TS:
-                self._first = int(known[0])
-
-    def stamp_first(self, messages: np.ndarray) -> None:
-        """Give what came before the first exchange time that time."""
-        messages["recv"][messages["recv"] == NO_RECV] = self._first
-
-
-def _count(counts: np.ndarray, messages: np.ndarray, markets: int) -> np.ndarray:
-    """Return the counts [market, kind] with these messages added."""
-    if len(counts) < markets:
-        counts = np.concatenate([counts, np.zeros((markets - len(counts), _KINDS), np.int64)])
-    named = messages["market"] >= 0
-    index = messages["market"][named].astype(np.int64) * _KINDS + messages["kind"][named]
-    return counts + np.bincount(index, minlength=counts.size).reshape(counts.shape)
-
-
-def _make(
-    ticker: str, messages: np.ndarray, recording: Recording, listing: Listing,
-    rejections: Rejections,
-) -> RecordedMarket | None:
-    """Fold the messages of one market; None if no row comes of them."""
-    tape = fold(messages, listing)
-    odd = np.flatnonzero(tape.verdicts)
-    odd = odd[messages["kind"][odd] != Kind.LEVEL]
-    left_out: Counter[str] = Counter()
-    for at in odd.tolist():
-        code = int(tape.verdicts[at])
-        if code in LEFT_OUT:
-            left_out[LEFT_OUT[code]] += 1
-        else:
-            message = messages[at]
-            rejections.refuse(recording.files[int(message["file"])], int(message["row"]), ticker,
-                              REFUSALS[code], _refusal(messages, at, code))
-    reasons, examples = rejections.take(ticker)
-    if not len(tape.rows):
-        return None
-    places = find_places(tape.rows, (Market(ticker or "?", tape.tick),))
-    timed = (messages["kind"] == Kind.DELTA) & (messages["ts"] != NO_TS)
-    offset = int((messages["recv"] - messages["ts"])[timed].min()) if timed.any() else None
-    facts = {"first_ts": tape.first_ts, "joined": tape.joined, "unjoined": tape.unjoined,
-             "queue": attrs.asdict(places.counts), "close_ts": listing.close_ts,
-             "settled_ts": listing.settled_ts}
-    return RecordedMarket(
-        Market(ticker or "?", tape.tick, listing.event), places.written_to(tape.rows),
-        recording.name, tuple(path.name for path in recording.files), 0, tape.joined,
-        tape.unjoined, {}, reasons, examples, left_out, places.counts, facts, offset,
-    )
-
-
-def _refusal(messages: np.ndarray, at: int, code: int) -> str:
-    message = messages[at]
-    if code == FALLING:
-        before = messages[:at]
-        last = before["ts"][(before["kind"] == Kind.DELTA)].max()
-        return f"ts is {message['ts']} ns, expected no less than {last}, that of the row before"
-    if message["kind"] == Kind.SNAPSHOT:
-        return "a price of the snapshot is off the market's price grid"
-    price = decimal_price(int(message["price"]))
-    return f"price is {price} (YES terms), expected one on the market's price grid"
-

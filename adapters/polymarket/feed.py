@@ -19,6 +19,7 @@ from foldbook.engine.units import MILLISECOND, PRICE_ONE, QTY_MAX, QTY_ONE
 from ..recordings import (
     TIME_MAX,
     UNKNOWN,
+    UNREADABLE,
     DryRun,
     Group,
     Import,
@@ -139,7 +140,7 @@ class _Feed:
     def _line(self, file: int, row: int, line: bytes) -> None:
         try:
             recv, frames = _unwrap(line)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             self._refuse_line(file, row, line, error)
             return
         for frame in frames:
@@ -258,13 +259,13 @@ class _Feed:
         return (bid, ask) if origin.is_yes else (ask, bid)
 
     def _refuse_line(
-        self, file: int, row: int, line: bytes, error: msgspec.DecodeError
+        self, file: int, row: int, line: bytes, error: Exception
     ) -> None:
         """Count a line that does not decode; the book that it may have spoken of is lost."""
         text, why = str(error), "wrong_type"
         try:
             record: Any = msgspec.json.decode(line)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             why, record = "not_json", None
             text = f"not JSON: {line[:60].decode('utf-8', 'replace')!r}: {text}"
         if "missing required field" in text:
@@ -349,6 +350,6 @@ def _conditions(record: Any) -> list[str]:
             if isinstance(item.get("raw"), str):
                 try:
                     stack.append(msgspec.json.decode(item["raw"]))
-                except msgspec.DecodeError:
+                except UNREADABLE:
                     continue
     return found

@@ -20,7 +20,15 @@ from foldbook.engine.errors import TapeError
 from foldbook.engine.schema import MarketStatus
 from foldbook.engine.units import MICROSECOND, MILLISECOND, PRICE_ONE
 
-from ..recordings import MESSAGE_DTYPE, TIME_MAX, MessageKind, RefusedError, Scale, one_line
+from ..recordings import (
+    MESSAGE_DTYPE,
+    TIME_MAX,
+    UNREADABLE,
+    MessageKind,
+    RefusedError,
+    Scale,
+    one_line,
+)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _JSON = msgspec.json.Decoder(strict=True)
@@ -131,7 +139,7 @@ def _parquet(path: Path) -> Iterator[MarketRecord]:
 def _json(path: Path) -> Iterator[MarketRecord]:
     try:
         document: Any = _JSON.decode(path.read_bytes())
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise TapeError(f"{path}: not a record of markets: {one_line(error)}") from None
     if isinstance(document, dict):
         document = document.get("data", document.get("markets", [document]))
@@ -173,7 +181,7 @@ def _listed(record: dict[str, Any], name: str) -> list[str]:
     """Return a list that may be wrapped in a string, as the catalogue does."""
     value = record.get(name)
     if isinstance(value, str):
-        with contextlib.suppress(msgspec.DecodeError):
+        with contextlib.suppress(*UNREADABLE):
             value = _JSON.decode(value)
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         raise RefusedError("wrong_type", name, value, "a list of strings")

@@ -4,14 +4,14 @@ Open to all adapters, as `sessions` is, and knowing none of them and no format. 
 docs/importing.md for how to write an importer.
 """
 
-from .files import Meter, Progress, blocks, find_files, read_lines
+from .files import UNREADABLE, Meter, Progress, blocks, find_files, read_lines
 from .imports import Import, ImportedMarket
 from .messages import MESSAGE_DTYPE, TIME_MAX, MessageFlag, MessageKind
 from .numbers import BAD, FLOORED, NOISE, Scale
 from .options import DryRun, Group, KeepGoing, Metadata
 from .reports import UNKNOWN, Problems, RefusedError, Rejections, Report, one_line
 from .spool import Spool
-from .storing import RecordedMarket, Store, check_ticker
+from .storing import RecordedMarket, Store, check_ticker, session_facts
 from .tapes import Grid, MarketFold, step_of
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "NOISE",
     "TIME_MAX",
     "UNKNOWN",
+    "UNREADABLE",
     "DryRun",
     "Grid",
     "Group",
@@ -46,5 +47,6 @@ __all__ = [
     "find_files",
     "one_line",
     "read_lines",
+    "session_facts",
     "step_of",
 ]

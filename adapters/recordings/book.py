@@ -174,16 +174,25 @@ def end_burst(state, rows, levels, ts, recv):  # type: ignore[no-untyped-def]
 
 
 @inner
+def levels_after(messages, at):  # type: ignore[no-untyped-def]
+    """Return how many LEVEL messages follow the one at `at`."""
+    count = np.int64(0)
+    while at + count + 1 < len(messages) and messages["kind"][at + count + 1] == _LEVEL:
+        count += 1
+    return count
+
+
+@inner
 def find_fault(messages, state, at, count):  # type: ignore[no-untyped-def]
     """Return why the full book at `at`, of `count` levels, cannot be, or KEPT."""
     bid, ask = np.int64(0), np.int64(_ONE)
-    if at + count >= len(messages):
+    if count != levels_after(messages, at):
         return BAD_VALUE
     for later in range(at + 1, at + 1 + count):
         price = np.int64(messages["price"][later])
         side = np.int64(messages["side"][later])
         qty = messages["qty"][later]
-        if messages["kind"][later] != _LEVEL or side < 0 or side > 1:
+        if side < 0 or side > 1:
             return BAD_VALUE
         if not on_grid(state, price):
             return OFF_GRID
@@ -468,10 +477,9 @@ def fold_rows(messages, begin, state, levels, shown, rows, verdicts):  # type: i
         kind = np.int64(messages["kind"][at])
         count = np.int64(1)
         if kind == _SNAPSHOT or kind == _BOOK:
-            count = max(messages["qty"][at], np.int64(0)) + 1
+            count = levels_after(messages, at) + 1
         if len(rows) - state[ROWS] < MARGIN + count:
             break
-        count = min(count, len(messages) - at)
         ts = messages["ts"][at]
         if kind != _TRADE:
             state[RECV] = max(state[RECV], messages["recv"][at])

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+import msgspec
 from isal import isal_zlib
 
 from foldbook.engine.errors import TapeError
 
+from .. import sessions
 from .reports import Problems
 
 CHUNK_BYTES = 1 << 21
@@ -17,6 +19,9 @@ CHUNK_BYTES = 1 << 21
 READ_BYTES = 1 << 17
 """Of a gzip file read at a time; about a chunk of text."""
 GZIP = b"\x1f\x8b"
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for text that is not what it should be, or is no text."""
 
 Progress = Callable[[int, int], None]
 """Told (bytes read, bytes in all) now and then."""
@@ -44,13 +49,15 @@ def find_files(sources: Sequence[Path], *suffixes: str) -> list[Path]:
     """Return the files of all sources in order, folders searched whole and by name.
 
     A file that is named is taken whatever its name is; of a folder those that end in one of the
-    suffixes. Raises TapeError if a source does not exist, or nothing is found.
+    suffixes, but none of a session. Raises TapeError if a source does not exist, or nothing is
+    found.
     """
     found: list[Path] = []
     for source in map(Path, sources):
         if source.is_dir():
-            found += sorted(path for path in source.rglob("*") if path.is_file()
-                            and path.name.endswith(suffixes) and not path.name.startswith("."))
+            found += sorted(path for path in source.rglob("*") if path.name.endswith(suffixes)
+                            and path.is_file() and not path.name.startswith(".")
+                            and not (path.parent / sessions.ABOUT_FILE).exists())
         elif source.is_file():
             found.append(source)
         else:

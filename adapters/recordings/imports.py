@@ -69,7 +69,10 @@ class Import:
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        shutil.rmtree(self.work, ignore_errors=True)
+        try:
+            self._store.__exit__(kind, error, trace)
+        finally:
+            shutil.rmtree(self.work, ignore_errors=True)
 
     def market(self, ticker: str, recording: str, *, grid: Grid | None = None, event: str = "",
                joins_trades: bool = False) -> ImportedMarket:

@@ -69,7 +69,9 @@ def join_rows(messages, levels, shown, used, out):  # type: ignore[no-untyped-de
         while at < end:
             kind = np.int64(messages["kind"][at])
             if kind == _SNAPSHOT or kind == _BOOK:
-                last = min(at + max(messages["qty"][at], np.int64(0)), np.int64(end - 1))
+                last = at
+                while last + 1 < end and messages["kind"][last + 1] == _LEVEL:
+                    last += 1
                 show(messages, levels, shown, at, last)
                 count = join(messages, levels, shown, used, out, count, begin, end, at, _ANY)
                 for side in range(2):

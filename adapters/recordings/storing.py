@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import attrs
@@ -18,7 +19,7 @@ import numpy as np
 from foldbook.engine.errors import TapeError
 from foldbook.engine.queues import QueueCounts
 from foldbook.engine.schema import TapeKind
-from foldbook.engine.session import Session, Tape
+from foldbook.engine.session import Tape, check_tape
 from foldbook.engine.specs import Market
 
 from .. import sessions
@@ -54,17 +55,31 @@ class RecordedMarket:
     has_receipts: bool = True
     session_facts: Mapping[str, Any] = attrs.field(factory=dict)
 
+    events: int = attrs.field()
+    """Rows of the tape: known where the rows are not at hand, too."""
+    gaps: int = attrs.field()
+
+    @events.default
+    def _count_events(self) -> int:
+        return len(self.rows)
+
+    @gaps.default
+    def _count_gaps(self) -> int:
+        return int(np.count_nonzero(self.rows["kind"] == TapeKind.GAP))
+
     @property
     def ticker(self) -> str:
         return self.market.ticker
 
-    @property
-    def gaps(self) -> int:
-        return int(np.count_nonzero(self.rows["kind"] == TapeKind.GAP))
+    def without_rows(self) -> RecordedMarket:
+        """Return the same, for whoever has the rows elsewhere."""
+        return attrs.evolve(self, rows=self.rows[:0].copy())
 
 
 class Store:
-    """Takes markets one by one, and answers with a report for each session.
+    """Takes markets one by one, and answers with a report for each session. Use it in a `with`.
+
+    One session is written while the next one is made.
 
     to: folder of the sessions. format: name of the importer. work: an existing folder for tapes
     that wait; the caller removes it. group: one session of all markets, not one each. dry_run:
@@ -82,20 +97,43 @@ class Store:
         self._reports: list[Report] = []
         self._waiting: list[tuple[int, RecordedMarket, Path]] = []
 
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._background.__exit__(kind, error, trace)
+
     def add(self, recorded: RecordedMarket) -> None:
         """Store a market, or keep it until all are there. Raises TapeError for one that is no
-        valid tape, cannot name a folder, or was there before."""
-        check_ticker(recorded)
-        if recorded.ticker in self._origins:
-            raise TapeError(f"market {recorded.ticker}: is in two recordings: {recorded.recording} "
-                            "and one before it; import them apart")
-        self._origins[recorded.ticker] = recorded.recording
+        valid tape (if not now, then with the next one), cannot name a folder, or was there before.
+        """
+        self._check(recorded)
         if self._group:
-            self._keep(recorded)
+            path = self._work / f"{len(self._waiting)}.npy"
+            np.save(path, recorded.rows)
+            self._wait(recorded, path, int(recorded.rows["recv"][0]))
             return
         path = self._to / recorded.ticker
         self._write(path, recorded.ticker, (recorded.market,), [recorded.rows], [recorded])
-        self._reports.append(self._report(path, [recorded], len(recorded.rows), recorded.gaps))
+        self._reports.append(self._report(path, [recorded]))
+
+    def add_made(self, recorded: RecordedMarket, path: Path) -> None:
+        """Take a market that another process has prepared, as `add` does.
+
+        path: where its session lies, which is put in its place; of a group: its rows (npy). After
+        a dry run nothing needs to lie there: it has been checked.
+        """
+        self._check(recorded)
+        if self._group:
+            self._wait(recorded, path, int(np.load(path, mmap_mode="r")["recv"][0]))
+            return
+        target = self._to / recorded.ticker
+        if not self._dry_run:
+            sessions.move(path, target)
+        self._reports.append(self._report(target, [recorded]))
 
     def reports(self) -> list[Report]:
         """Store what waits, and return a report for each session, in order, once all are there."""
@@ -104,11 +142,15 @@ class Store:
         self._background.finish()
         return self._reports
 
-    def _keep(self, recorded: RecordedMarket) -> None:
-        path = self._work / f"{len(self._waiting)}.npy"
-        np.save(path, recorded.rows)
-        first = int(recorded.rows["recv"][0])
-        self._waiting.append((first, attrs.evolve(recorded, rows=recorded.rows[:0]), path))
+    def _check(self, recorded: RecordedMarket) -> None:
+        check_ticker(recorded)
+        if recorded.ticker in self._origins:
+            raise TapeError(f"market {recorded.ticker}: is in two recordings: {recorded.recording} "
+                            "and one before it; import them apart")
+        self._origins[recorded.ticker] = recorded.recording
+
+    def _wait(self, recorded: RecordedMarket, path: Path, first_recv: int) -> None:
+        self._waiting.append((first_recv, recorded.without_rows(), path))
 
     def _merge(self) -> None:
         self._waiting.sort(key=lambda each: (each[0], each[1].ticker))
@@ -117,10 +159,8 @@ class Store:
         tapes = [np.load(path, mmap_mode="r") for _, _, path in self._waiting]
         series = {market.ticker.partition("-")[0] for market in markets}
         name = series.pop() if len(series) == 1 else "group"
-        events = sum(map(len, tapes))
-        gaps = sum(int(np.count_nonzero(tape["kind"] == TapeKind.GAP)) for tape in tapes)
         self._write(self._to / name, name, markets, sessions.merge_tapes(tapes), members)
-        self._reports.append(self._report(self._to / name, members, events, gaps))
+        self._reports.append(self._report(self._to / name, members))
         self._waiting = []
 
     def _write(
@@ -128,28 +168,25 @@ class Store:
         members: Sequence[RecordedMarket],
     ) -> None:
         if self._dry_run:
-            # To make a session is to check its tape.
-            Session(Tape(np.concatenate(list(blocks))), markets, name=name)
+            check_tape(Tape(np.concatenate(list(blocks))), markets)
             return
         facts = session_facts(self._format, members)
         self._background.write(path, name, markets, blocks, facts=facts)
 
-    def _report(
-        self, path: Path, members: Sequence[RecordedMarket], events: int, gaps: int
-    ) -> Report:
+    def _report(self, path: Path, members: Sequence[RecordedMarket]) -> Report:
         reasons = _sum(each.reasons for each in members)
         queue = sum((each.queue for each in members), QueueCounts())
         return Report(
             session=path,
             markets=tuple(each.ticker for each in members),
-            events=events,
+            events=sum(each.events for each in members),
             read=sum(each.read for each in members),
             joined=sum(each.joined for each in members),
             unjoined=sum(each.unjoined for each in members),
             rejected=sum(reasons.values()),
             reasons=reasons,
             examples=tuple(text for each in members for text in each.examples),
-            gaps=gaps,
+            gaps=sum(each.gaps for each in members),
             left_out=_sum(each.left_out for each in members),
             counts=_counts(members),
             identified=queue.identified,

@@ -82,10 +82,8 @@ class MarketFold:
         of each message that is refused (a key of REFUSALS).
         """
         verdicts = np.zeros(len(messages), np.int8)
-        books = np.isin(messages["kind"], (MessageKind.SNAPSHOT, MessageKind.BOOK))
-        largest = int(messages["qty"][books].max(initial=0))
-        if largest > 2 * book.LEVELS:
-            raise ValueError(f"a book of {largest} levels: there are {2 * book.LEVELS} prices")
+        others = np.flatnonzero(np.append(messages["kind"] != MessageKind.LEVEL, True))
+        largest = int(np.diff(others, prepend=-1).max())
         rows = np.empty(max(BLOCK_ROWS, 2 * book.MARGIN + largest), TAPE_DTYPE)
         at = 0
         while at < len(messages):

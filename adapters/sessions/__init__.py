@@ -14,6 +14,7 @@ from .folder import (
     PORTABLE_FILE,
     TAPE_FILE,
     load,
+    move,
     save,
     verify_digest,
     verify_portable,
@@ -22,6 +23,7 @@ from .folder import (
 from .hot import digest_of
 from .merging import merge, merge_tapes
 from .samples import sample
+from .scrambling import other_tail
 from .slices import slice_of
 from .splits import split
 
@@ -45,6 +47,8 @@ __all__ = [
     "load",
     "merge",
     "merge_tapes",
+    "move",
+    "other_tail",
     "sample",
     "save",
     "slice_of",

@@ -19,7 +19,7 @@ from .columns import COLUMNS
 from .packing import packed_differences, packed_places, width_of
 from .thrift import Kind, struct
 
-COMPRESSION_LEVEL = 6
+COMPRESSION_LEVEL = 5
 """Of zstd."""
 _ZSTD = 6
 _NO_LEVELS = 3

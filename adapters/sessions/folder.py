@@ -78,6 +78,16 @@ def write(
     return load(target)
 
 
+def move(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Put the session in the folder `source` at `path`, on the same disk, in one step.
+
+    A session that was there is replaced. Raises TapeError if something else is there.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _replace(Path(source), target)
+
+
 def load(path: str | os.PathLike[str]) -> Session:
     """Return the session in the folder `path`, or in one Parquet file of the portable form.
 

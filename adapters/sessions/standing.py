@@ -33,7 +33,8 @@ class Standing:
 
     levels: 0.01 contract by [side, price]. begun: it has had a row. trusted: its book is. lost: it
     is not, because of a GAP. status: the STATUS row in force; grid, fee: likewise, fee None until
-    one is stated; terms: the CLOSE_TIME and STRIKE rows by kind and side. recv: the latest receipt of a row of the book, ns.
+    one is stated; terms: the CLOSE_TIME and STRIKE rows by kind and side. recv: the latest receipt
+    of a row of the book, ns.
     """
 
     grid: Rule

@@ -107,10 +107,11 @@ RESET_NEXT_STEP, RESET_SAME_STEP, RESET_DISABLED = range(3)
     HELD,  # 0.01 contract held at the end of the last step, and when that was
     HELD_AT,
     KNOWN_CASH,  # the account as the agent knew it after the last step
+    KNOWN_FEES,
     KNOWN_POSITION,
     KNOWN_ROWS,  # of the journal
     ENV_WORDS,
-) = range(32)
+) = range(33)
 LANES = 4
 
 ACTING, ADVANCING = range(2)
@@ -429,6 +430,7 @@ def _stand(run, env):
     env[NET_REALISED] = seen[REALISED] - seen[FEES]
     env[DRAWN_DOWN] = seen[DRAWDOWN]
     env[KNOWN_CASH] = seen[CASH]
+    env[KNOWN_FEES] = seen[FEES]
     env[KNOWN_POSITION] = seen[position_at(0) + POSITION]
     env[KNOWN_ROWS] = seen[JOURNAL_COUNT]
     env[HELD] = abs(env[KNOWN_POSITION])

@@ -294,7 +294,7 @@ class Watch:
         own = {side: market.queue(side) for side in Side}
         line = {side: market.line(side) for side in Side}
         if line[Side.BUY] and line[Side.SELL]:
-            assert line[Side.BUY][0].price < line[Side.SELL][0].price, f"{name}: orders cross"
+            assert line[Side.BUY][0].price < line[Side.SELL][0].price, f"{name}: crosses itself"
         for order in market.open.values():
             _check_order(order, self.filled[market.index, order.number])
             assert order.left > 0 and order.ahead >= 0, f"{name}: order {order}"

@@ -1,0 +1,48 @@
+"""MaskablePPO of sb3-contrib: actions that the venue would refuse are never tried.
+
+It trains along a curriculum, from tight markets to wide ones. What depends on the floats of torch
+is not printed.
+"""
+
+from typing import Any
+
+import torch
+from sb3_contrib import MaskablePPO
+
+from foldbook.adapters import synthetic
+from foldbook.adapters.gym import MarketVectorEnv
+from foldbook.adapters.gym.curriculum import Curriculum
+from foldbook.adapters.gym.policies import Constant, RandomPolicy, evaluate, table
+from foldbook.adapters.gym.sb3 import MarketVecEnv, ModelPolicy, MonitorCallback
+from foldbook.adapters.gym.setting import Setting
+from foldbook.examples.market_maker import MarketMaker
+
+PLAYED: dict[str, Any] = {"actions": "sized21", "observation": "core", "cadence": "quote"}
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    known = synthetic.session(seed=7, markets=4, events=2000, minutes=5)
+    envs = MarketVectorEnv(known, 16, autoreset_mode="SameStep", market="random", start="random",
+                           max_steps=32, **PLAYED)  # fmt: skip
+    curriculum = Curriculum.of(envs.setting, "difficulty", episodes=8)
+    print("from tight to wide:", ", ".join(ticker for _, ticker in curriculum.markets))
+    model = MaskablePPO("MlpPolicy", MarketVecEnv(envs, curriculum), n_steps=32, batch_size=128,
+                        n_epochs=2, seed=1, device="cpu")  # fmt: skip
+    model.learn(1024, callback=MonitorCallback())
+    ended = sum(progress.episodes for progress in curriculum.progress.values())
+    print("trained:", model.num_timesteps, "steps,", ended >= 16, "that episodes ended")
+
+    unseen = Setting([synthetic.session(seed=seed, events=2000, minutes=5) for seed in (91, 92)],
+                     **PLAYED)  # fmt: skip
+    contestants = {
+        "hold": Constant(), "random": RandomPolicy(1), "maker": MarketMaker(),
+        "ppo": ModelPolicy(model),
+    }  # fmt: skip
+    scores = evaluate(contestants, unseen)
+    print("evaluated:", ", ".join(f"{score.name} on {score.market}" for score in scores))
+    print(table([score for score in scores if score.name != "ppo"]))
+
+
+if __name__ == "__main__":
+    main()
