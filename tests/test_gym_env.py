@@ -123,11 +123,13 @@ def test_episode_is_cut_off_where_it_is_told():
 
 
 def test_whoever_is_worth_nothing_is_finished():
-    """An account whose value reaches 0 ends the episode as terminated, before the market ends."""
-    scene = Scene().book(1_000, BOOK).more(2_000, SELL, 52, 100).book(3_000, {})
+    """An account whose value reaches 0 ends the episode as terminated, before the market ends: all
+    of its cash is in contracts that nobody bids for any more."""
+    scene = Scene().book(1_000, BOOK).more(2_000, SELL, 52, 100).book(3_000, {SELL: {1: 100}})
     for ts in range(4_000, 9_000, 1_000):
         scene.more(ts, SELL, 5, 100)
-    env = single(written(scene), actions=now5(4 * 100), cash=2_000_000, fees=NO_FEES)
+    env = single(written(scene), actions=now5(4 * 100), cash=2_000_000, fees=NO_FEES,
+                 mark=Mark.CLOSE)  # fmt: skip
     env.reset(seed=0)
     told = env.step(1)  # four contracts at 50: all of the cash
     assert env.simulation.positions.qty(0) == 400 and not told[2]

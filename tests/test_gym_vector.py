@@ -209,7 +209,7 @@ def test_reset_mask_leaves_the_others_where_they_are():
 
 def test_statistics_are_those_of_single_ones():
     """Statistics of running and of ended episodes are those that a single environment tells."""
-    options = {"max_steps": 30, "start": "random", "cadence": 5}
+    options = {"max_steps": 30, "market": "random", "cadence": 5}
     envs = vector(session(7), 3, autoreset_mode="SameStep", **options)
     ones = [single(session(7), **options) for _ in range(3)]
     envs.reset(seed=4)

@@ -67,4 +67,5 @@ def load(wrapped: Normalized, path: str | os.PathLike[str]) -> None:
             f"{len(names)} of shape {statistics.mean.shape}"
             + (f"; there is no {strange!r} here" if strange else "")
         )
-    statistics.mean, statistics.var, statistics.count = mean, var, count
+    kind = statistics.mean.dtype
+    statistics.mean, statistics.var, statistics.count = mean.astype(kind), var.astype(kind), count
