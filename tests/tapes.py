@@ -377,12 +377,7 @@ class RecordedMarket:
 
     def _rule_change(self) -> None:
         rng = self.rng
-        if rng.random() < 0.2:
-            self.row(TapeKind.CLOSE_TIME, qty=self.ts + rng.randint(0, 10**9))
-            return
-        if rng.random() < 0.2:
-            self.row(TapeKind.STRIKE, rng.choice(tuple(Side)), qty=rng.randint(-(10**9), 10**9))
-            return
+        self._restate_terms(random.Random(self.ts))
         if rng.random() < 0.5:
             taker, maker = (0, 35_000, 70_000, 140_000, 123_457), (0, 0, 17_500, 25_001)
             self.row(TapeKind.FEE, qty=rng.choice(taker), ahead=rng.choice(maker))
@@ -392,6 +387,15 @@ class RecordedMarket:
             self.grid = (100, 10, 1000)
         centre, edge, width = self.grid
         self.row(TapeKind.GRID, price=centre, ahead=edge, qty=width)
+
+    def _restate_terms(self, rng: random.Random) -> None:
+        """When the market closes, and its strikes; drawn apart from all else."""
+        due, strike = self.ts + rng.randint(0, 10**9), rng.randint(-(10**9), 10**9)
+        at = {"market": self.index, "recv": self.ts}
+        if rng.random() < 0.4:
+            self.tape.add(self.ts, TapeKind.CLOSE_TIME, 0, 0, due, **at)
+        if rng.random() < 0.4:
+            self.tape.add(self.ts, TapeKind.STRIKE, rng.choice((0, 1)), 0, strike, **at)
 
     def _pause(self) -> None:
         if self.status == MarketStatus.OPEN or self.rng.random() < 0.3:

@@ -108,7 +108,7 @@ def test_there_are_these_commands():
     """The commands of the contract, those that shape sessions, and no other."""
     expected = {"demo", "import", "export", "info", "backtest", "verify", "explain", "bench",
                 "doctor", "split", "merge", "slice", "sample", "ls", "save", "remove", "migrate",
-                "log"}
+                "log", "check-leak"}
     assert set(commands.foldbook.commands) == expected
 
 

@@ -355,6 +355,7 @@ BROKEN = {
     check.BAD_STATUS: lambda tape: at(tape, 10, K.STATUS, 0, 0, 17),
     check.BAD_GRID: lambda tape: at(tape, 10, K.GRID, 0, 7, 0),
     check.BAD_FEE: lambda tape: at(tape, 10, K.FEE, 0, 0, -1),
+    check.BAD_TERM: lambda tape: at(tape, 10, K.CLOSE_TIME, 0, 0, 0),
 }
 
 

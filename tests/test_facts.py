@@ -82,7 +82,8 @@ def test_counts_and_rates(hand):
     assert (hand["events"], hand["bursts"]) == (20, 12)
     assert hand["counts"] == {
         "snapshot": 2, "snapshot_level": 4, "increase": 3, "decrease": 4, "trade": 3, "status": 2,
-        "grid": 0, "fee": 0, "gap": 1, "recovered": 1}
+        "grid": 0, "fee": 0, "gap": 1, "recovered": 1,
+        "close_time": 0, "strike": 0}
     assert hand["rates"] == {"events_per_second": 0.1, "bursts_per_second": 0.06,
                              "trades_per_second": 0.015}
     assert hand["trades"] == {"joined": 1, "blocks": 1, "join_rate": 0.5, "contracts": "42.00"}

@@ -97,7 +97,7 @@ def count_tape(words: np.ndarray, rows: np.ndarray, i: int) -> None:
 
 def count_journal(words: np.ndarray, rows: np.ndarray, i: int) -> None:
     """Count journal rows by kind, behind the kinds of the tape."""
-    words[10 + rows[i]["kind"]] += 1
+    words[12 + rows[i]["kind"]] += 1
 
 
 def note_order(words: np.ndarray, rows: np.ndarray, i: int) -> None:

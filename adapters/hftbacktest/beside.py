@@ -30,7 +30,8 @@ BINARY = Window.from_json({"origin": "0", "tick": "0.0001", "contract": "1"})
 """Of a market whose prices are dollars: what holds where no window is stated."""
 
 _LEVELS = (TapeKind.SNAPSHOT_LEVEL, TapeKind.INCREASE, TapeKind.DECREASE)
-_RARE = (TapeKind.STATUS, TapeKind.GRID, TapeKind.FEE, TapeKind.RECOVERED)
+_RARE = (TapeKind.STATUS, TapeKind.GRID, TapeKind.FEE, TapeKind.RECOVERED, TapeKind.CLOSE_TIME,
+         TapeKind.STRIKE)
 
 
 class About(msgspec.Struct):

@@ -42,6 +42,7 @@ RULES = {
     check.BAD_STATUS: "the status or its payout does not exist",
     check.BAD_GRID: "the price grid does not fit the market's tick",
     check.BAD_FEE: "the fee rate is none",
+    check.BAD_TERM: "the close time or strike is none",
 }
 """What each broken rule of `engine.kernels.check` says about the recording."""
 
