@@ -25,7 +25,7 @@ def env(session: Session, until: int, seed: int, **options: Any) -> Iterator[See
 
     Actions depend on the seed alone. Raises what the environment raises for wrong options.
     """
-    played = MarketEnv(session, **options)
+    played = MarketEnv(session, **{"gaps": True} | options)
     names = played.feature_names
     actions = np.random.default_rng(seed)
     observation, info = played.reset(seed=seed)
