@@ -50,7 +50,10 @@ def state_at(session: Session, ts: int) -> dict[str, tuple]:
     run.advance_until(ts)
     return {
         session.markets[each.index].ticker: (
-            MarketStatus(each.status).name, each.pause, each.trusted, each.payout,
+            MarketStatus(each.status).name,
+            # What the last pause was like means nothing once the market has closed.
+            each.pause if each.status < MarketStatus.CLOSED else 0,
+            each.trusted, each.payout,
             (each.centre_step, each.edge_step, each.edge_width), (each.taker_ppm, each.maker_ppm),
             {side: dict(ladder.qty) for side, ladder in each.book.items()},
         )
