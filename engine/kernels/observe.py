@@ -11,7 +11,13 @@ from ..schema import NO_TIME
 from ..units import PRICE_ONE, SECOND
 from .book import base_of, price_of, visible_best
 from .codecs import own_order
-from .features import SHARED_FEATURES, book_features, size_feature
+from .features import (
+    SHARED_FEATURES,
+    depth_features,
+    is_of_depth,
+    size_feature,
+    touch_features,
+)
 from .fees import trade_fee
 from .layout import (
     AHEAD,
@@ -96,19 +102,23 @@ def observe(run, columns, recipe, times, scratch, out):
     base = base_of(seen, 0)
     at = max(seen[CURSOR] - 1, 0)
     takes = times[2] != 0
+    has_depth = False
     if takes:
-        book_features(seen, base, scratch)
+        touch_features(seen, base, scratch)
     column = 0
     for k in range(len(out)):
         kind = recipe[2 * k]
+        feature = recipe[2 * k + 1]
         if kind == AGENT:
-            out[k] = agent_feature(run, recipe[2 * k + 1], times)
-        else:
-            if kind == BOOK and takes:
-                out[k] = scratch[recipe[2 * k + 1]]
-            else:
-                out[k] = columns[at, column]
-            column += 1
+            out[k] = agent_feature(run, feature, times)
+            continue
+        out[k] = columns[at, column]
+        column += 1
+        if kind == BOOK and takes:
+            if is_of_depth(feature) and not has_depth:
+                depth_features(seen, base, scratch)
+                has_depth = True
+            out[k] = scratch[feature]
 
 
 @inner
