@@ -18,6 +18,7 @@ from .codecs import Codec, GivenCodec
 from .errors import TapeError
 from .kernels import episodes as kernel
 from .kernels import features as shared
+from .kernels import observe as own
 from .kernels.layout import CURSOR, JOURNAL_BASE, JOURNAL_COUNT
 from .observations import Feature, filler, recipe
 from .schema import JOURNAL_DTYPE, NO_TIME
@@ -338,7 +339,7 @@ class Episode:
         self._plan = plan.words(course.slack)
         self.words = np.concatenate([self._plan, env_words() if words is None else words])
         scratch = np.zeros(len(self.simulation.bus.state), np.int64)
-        self._outs = scratch, np.zeros(shared.BOOK_FEATURES)
+        self._outs = scratch, np.zeros(own.FEATURES)
         self._fill = filler(course.features)
 
     @property

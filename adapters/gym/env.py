@@ -171,7 +171,7 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
         else:
             self._action[:] = self._codec.validate(action)
         observation = np.empty(self._size, np.float32)
-        self._mask = np.ones(len(self._mask), np.int8)
+        self._mask = np.empty_like(self._mask)
         episode.step(self._action, observation, self._mask)
         memory = self._memory
         units = memory[_P + kernel.REWARD_UNITS]

@@ -41,7 +41,13 @@ from .layout import (
 )
 from .orders import slot_at
 from .positions import position_at
-from .refusals import Command, amend_refusal, submit_refusal
+from .refusals import (
+    Command,
+    amend_refusal,
+    any_order_refusal,
+    order_refusal,
+    submit_refusal,
+)
 from .verbs import amend, cancel, submit_as
 
 HOLD, BUY_YES, SELL_YES, BUY_NO, SELL_NO = range(5)
@@ -331,6 +337,7 @@ def mask_actions(run, market, codec, scratch, mask):
     held = (own_order(seen, market, 0), own_order(seen, market, 1))
     rests = codec[CODEC] == LIMIT
     as_is = Run(seen, run.rows, run.places, seen, run.tables)
+    takes_orders = any_order_refusal(seen, market) == _NONE
     trial = Run(scratch, run.rows, run.places, scratch, run.tables)
     freed = -1
     for action in range(1, len(mask)):
@@ -355,7 +362,11 @@ def mask_actions(run, market, codec, scratch, mask):
         cancels = rests and held[1 - side][4]
         # A cancel frees collateral and costs tokens: without a rate limit it only ever helps.
         if not cancels or seen[TOKEN_RATE] == 0:
-            mask[action] = _is_taken(as_is, command)
+            mask[action] = 0
+            if command.order > 0:
+                mask[action] = 1 if amend_refusal(as_is, command) == _NONE else 0
+            elif takes_orders:
+                mask[action] = 1 if order_refusal(as_is, command) == _NONE else 0
             if mask[action] == 1 or not cancels:
                 continue
         if freed != 1 - side:
@@ -365,15 +376,10 @@ def mask_actions(run, market, codec, scratch, mask):
             scratch[JOURNAL_COUNT] = run.state[JOURNAL_COUNT]
             freed = 1 - side
             _free(trial, market, freed)
-        mask[action] = _is_taken(trial, command)
-
-
-@inner
-def _is_taken(run, command):
-    """Return 1 if the venue would take a new order or an amend, 0 if it would not."""
-    if command.order == 0:
-        return 1 if submit_refusal(run, command) == _NONE else 0
-    return 1 if amend_refusal(run, command) == _NONE else 0
+        if command.order > 0:
+            mask[action] = 1 if amend_refusal(trial, command) == _NONE else 0
+        else:
+            mask[action] = 1 if submit_refusal(trial, command) == _NONE else 0
 
 
 @inner

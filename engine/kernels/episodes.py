@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..compiled import entry, inner, small
+from ..compiled import entry, inner, prefetch, small
 from ..schema import NO_MARKET, NO_TIME, CauseKind, JournalKind, MarketStatus, OrderFlag
 from ..units import PPM, SECOND
-from .book import base_of, visible_best
+from .book import base_of, level_at, visible_best
 from .codecs import CODEC, CODEC_WORDS, GIVEN, act, copy_values, mask_actions
 from .delays import draw
 from .desks import desk_at
@@ -139,6 +139,8 @@ _CAUSE_TIMER = int(CauseKind.TIMER)
 _SETTLED = int(MarketStatus.SETTLED)
 _FOREVER = 1 << 62
 _CONTRACT = 100
+_LOOK_AHEAD = 20
+"""Rows of the tape that are fetched before a step."""
 _LANE = (1 << 31) - 1
 _TOP = (1 << 33) - 1
 
@@ -613,6 +615,7 @@ def step_many(envs, pool, plan, actions, first):
     (RESET_NEXT_STEP), or within the step (RESET_SAME_STEP), or not (RESET_DISABLED).
     """
     for k in range(first, len(envs.words)):
+        _look_ahead(envs, pool, k + 2)
         env = envs.words[k]
         if env[OVER] == 1:
             if plan[AUTORESET] == RESET_NEXT_STEP:
@@ -632,6 +635,24 @@ def step_many(envs, pool, plan, actions, first):
         if env[OVER] == 1 and plan[AUTORESET] == RESET_SAME_STEP:
             _renew_one(envs, pool, plan, k)
     return len(envs.words)
+
+
+@inner
+def _look_ahead(envs, pool, k):
+    """Fetch what the step of an environment is about to read: nobody can guess where on the tape
+    it stands."""
+    if k >= len(envs.words):
+        return
+    state = envs.states[k]
+    market = pool.table[envs.words[k][MARKET]]
+    row = market[TAPE_BEGIN] + state[CURSOR]
+    for ahead in range(0, _LOOK_AHEAD, 3):
+        prefetch(pool.tape, min(row + ahead, len(pool.tape) - 1))
+    base = base_of(state, 0)
+    for side in range(2):
+        level = level_at(state, base, side, state[base + BEST_BUY + side])
+        for line in range(-6, 1):
+            prefetch(state, level + 8 * line)
 
 
 @inner
