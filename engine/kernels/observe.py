@@ -11,6 +11,7 @@ from ..schema import NO_TIME
 from ..units import PRICE_ONE, SECOND
 from .book import base_of, price_of, visible_best
 from .codecs import own_order
+from .desks import desk_at
 from .features import SHARED_FEATURES, book_features, size_feature
 from .fees import trade_fee
 from .layout import (
@@ -20,9 +21,9 @@ from .layout import (
     CASH,
     CLOSES_AT,
     COST,
-    CURSOR,
     HEAD_BUY,
     LAST_AT,
+    MARKETS,
     MID2,
     NEXT,
     NOW,
@@ -31,6 +32,8 @@ from .layout import (
     POSITIONS_VALUE,
     RESERVED,
     RETURNED,
+    ROWS,
+    VALUE,
 )
 from .orders import slot_at
 from .positions import position_at
@@ -83,18 +86,21 @@ def _share(part, whole):
 
 
 @inner
-def observe(run, columns, recipe, times, scratch, out):
-    """Write an observation, float32.
+def observe(run, market, columns, recipe, times, scratch, out):
+    """Write an observation of one market, float32.
 
-    columns: shared features, a row for each event of the tape. recipe: int64 pairs (COLUMN or BOOK
-    or AGENT, number): a column that holds the feature of that number, a feature of the book, in
-    column `k` unless the agent has taken of it, or one of the agent. times: (last order, start of
-    the episode, whether own fills have taken depth), ns. scratch: float64, as long as
+    columns: shared features, a row for each event of each market, one market after the other.
+    recipe: int64 pairs (COLUMN or BOOK or AGENT, number): a column that holds the feature of that
+    number, a feature of the book, in column `k` unless the agent has taken of it, or one of the
+    agent; and behind them the row of `columns` at which each market begins. times: (last order,
+    start of the episode, whether own fills have taken depth), ns. scratch: float64, as long as
     BOOK_FEATURES.
     """
     seen = run.seen
-    base = base_of(seen, 0)
-    at = max(seen[CURSOR] - 1, 0)
+    base = base_of(seen, market)
+    # Nothing of a market is known before its first event.
+    rows = seen[base + ROWS]
+    at = recipe[2 * len(out) + market] + rows - 1
     takes = times[2] != 0
     if takes:
         book_features(seen, base, scratch)
@@ -102,26 +108,26 @@ def observe(run, columns, recipe, times, scratch, out):
     for k in range(len(out)):
         kind = recipe[2 * k]
         if kind == AGENT:
-            out[k] = agent_feature(run, recipe[2 * k + 1], times)
+            out[k] = agent_feature(run, market, recipe[2 * k + 1], times)
         else:
             if kind == BOOK and takes:
                 out[k] = scratch[recipe[2 * k + 1]]
             else:
-                out[k] = columns[at, column]
+                out[k] = columns[at, column] if rows > 0 else 0.0
             column += 1
 
 
 @inner
-def agent_feature(run, feature, times):
-    """Return one feature of the agent."""
+def agent_feature(run, market, feature, times):
+    """Return one feature of the agent: of its account, or of what it has in one market."""
     if feature >= HAS_BUY:
-        return _order_feature(run, feature, times)
+        return _order_feature(run, market, feature, times)
     seen = run.seen
-    base = base_of(seen, 0)
-    at = position_at(0)
+    base = base_of(seen, market)
+    at = position_at(market)
     position = seen[at + POSITION]
-    worth = seen[POSITIONS_VALUE]
-    value = seen[CASH] + worth - seen[RETURNED]
+    worth = seen[desk_at(seen, market) + VALUE]
+    value = seen[CASH] + seen[POSITIONS_VALUE] - seen[RETURNED]
     result = 0.0
     if feature == SINCE_CHANGE:
         result = min((seen[NOW] - seen[base + LAST_AT]) / (_SINCE * SECOND), 1.0)
@@ -129,50 +135,76 @@ def agent_feature(run, feature, times):
         result = max(_share(seen[CASH] - seen[RESERVED], value), 0.0)
     elif feature == POSITION_SHARE:
         result = _share(worth, value)
-    elif feature == POSITIONS:
-        result = 0.1 if position != 0 else 0.0
-    elif feature == MEAN_POSITION or feature == LARGEST_POSITION:
-        result = min(abs(position) / (1000.0 * _CONTRACT), 1.0)
     elif feature == LONG_SHARE:
         result = _share(worth, value) if position > 0 else 0.0
     elif feature == SHORT_SHARE:
         result = _share(worth, value) if position < 0 else 0.0
     elif feature == NET_BIAS:
         result = 0.0 if position == 0 else (1.0 if position > 0 else -1.0)
-    elif feature == CONCENTRATION:
-        result = 1.0 if position != 0 else 0.0
     elif feature == UNREALISED_SHARE:
         result = _share(worth - seen[at + COST], value)
     elif feature == LEVERAGE:
-        result = min(abs(_share(worth + seen[RESERVED], value)) / 2.0, 1.0)
+        result = min(abs(_share(seen[POSITIONS_VALUE] + seen[RESERVED], value)) / 2.0, 1.0)
+    else:
+        result = _portfolio_feature(seen, feature)
     return result
 
 
 @inner
-def _order_feature(run, feature, times):
+def _portfolio_feature(seen, feature):
+    """Return one feature of how what is held is spread over the markets."""
+    held = 0
+    largest = 0
+    total = 0
+    squares = 0.0
+    for market in range(seen[MARKETS]):
+        position = abs(seen[position_at(market) + POSITION])
+        if position != 0:
+            held += 1
+            total += position
+            largest = max(largest, position)
+            squares += float(position) * float(position)
+    result = 0.0
+    if held == 0:
+        return result
+    if feature == POSITIONS:
+        result = min(held / 10.0, 1.0)
+    elif feature == MEAN_POSITION:
+        result = min(total / held / (1000.0 * _CONTRACT), 1.0)
+    elif feature == LARGEST_POSITION:
+        result = min(largest / (1000.0 * _CONTRACT), 1.0)
+    elif feature == CONCENTRATION:
+        result = largest / total
+    elif feature == DIVERSITY:
+        result = 1.0 - squares / (float(total) * float(total))
+    return result
+
+
+@inner
+def _order_feature(run, market, feature, times):
     seen = run.seen
-    base = base_of(seen, 0)
+    base = base_of(seen, market)
     result = 0.0
     if feature == HAS_BUY or feature == HAS_SELL:
-        result = 1.0 if own_order(seen, 0, feature - HAS_BUY)[0] > 0 else 0.0
+        result = 1.0 if own_order(seen, market, feature - HAS_BUY)[0] > 0 else 0.0
     elif feature == BUY_DISTANCE or feature == SELL_DISTANCE:
-        order = own_order(seen, 0, feature - BUY_DISTANCE)
+        order = own_order(seen, market, feature - BUY_DISTANCE)
         if order[0] > 0:
             distance = abs(2 * order[1] - seen[base + MID2]) / (2.0 * PRICE_ONE)
             result = min(distance, 1.0)
     elif feature == BUY_SIZE or feature == SELL_SIZE:
-        result = size_feature(max(own_order(seen, 0, feature - BUY_SIZE)[3], 0))
+        result = size_feature(max(own_order(seen, market, feature - BUY_SIZE)[3], 0))
     elif feature == BUY_AHEAD or feature == SELL_AHEAD:
-        result = _ahead(seen, base, feature - BUY_AHEAD)
+        result = _ahead(seen, market, feature - BUY_AHEAD)
     elif feature == SINCE_ORDER:
         result = 1.0
         if times[0] != NO_TIME:
             result = min((run.state[NOW] - times[0]) / (_SINCE * SECOND), 1.0)
     elif feature == INVENTORY:
-        position = seen[position_at(0) + POSITION]
+        position = seen[position_at(market) + POSITION]
         result = position / (abs(position) + _INVENTORY)
     elif feature == EXIT_FEE or feature == EXIT_COST:
-        result = _exit(run, base, feature)
+        result = _exit(run, market, feature)
     elif feature == TO_CLOSE:
         result = 1.0
         if seen[base + CLOSES_AT] != NO_TIME:
@@ -185,9 +217,10 @@ def _order_feature(run, feature, times):
 
 
 @inner
-def _ahead(seen, base, side):
+def _ahead(seen, market, side):
     """Return how much stands ahead of the own order of a side; 1 where there is none."""
-    order = own_order(seen, 0, side)
+    base = base_of(seen, market)
+    order = own_order(seen, market, side)
     slot = seen[base + HEAD_BUY + side]
     while slot > 0:
         at = slot_at(seen, base, slot)
@@ -198,11 +231,12 @@ def _ahead(seen, base, side):
 
 
 @inner
-def _exit(run, base, feature):
+def _exit(run, market, feature):
     """Return what it would cost for each contract held, in tenths of a dollar, to close at the
     touch: the taker fee, or the way from the mid."""
     seen = run.seen
-    position = seen[position_at(0) + POSITION]
+    base = base_of(seen, market)
+    position = seen[position_at(market) + POSITION]
     side = 0 if position > 0 else 1
     rank = visible_best(seen, base, side, seen[base + BEST_BUY + side])
     if position == 0 or rank == 0:
