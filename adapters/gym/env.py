@@ -37,7 +37,7 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
     action_mask. `reset(options=)` takes session (index), market (ticker), start (ns) and cash.
     """
 
-    reset_options = ("session", "market", "start", "cash")
+    reset_options: tuple[str, ...] = ("session", "market", "start", "cash")
     metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 10}  # noqa: RUF012
 
     def __init__(self, session: Any, *, render_mode: str | None = None, **options: Any):

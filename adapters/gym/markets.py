@@ -60,21 +60,21 @@ class MarketsSetting(Setting):
 
     def _places(self, markets: int | Sequence[str]) -> list[Place]:
         """Return the (session index, tickers) that are played, tickers in the session's order."""
+        wanted = None if isinstance(markets, int) else list(markets)
         places = []
         for index, session in enumerate(self.sessions):
             tickers = [market.ticker for market in session.markets]
-            if isinstance(markets, int):
-                chosen = tickers[:markets]
+            if wanted is None:
+                chosen = tickers[: self.slots]
             else:
-                chosen = [ticker for ticker in tickers if ticker in markets]
+                chosen = [ticker for ticker in tickers if ticker in wanted]
             if not chosen:
-                raise ValueError(f"markets: session {session.name} has none of {list(markets)}")
+                raise ValueError(f"markets: session {session.name} has none of {wanted}")
             places.append((index, tuple(chosen)))
-        if not isinstance(markets, int):
-            known = {ticker for _, chosen in places for ticker in chosen}
-            for ticker in markets:
-                if ticker not in known:
-                    raise ValueError(f"markets: {ticker!r} is in none of the sessions")
+        known = {ticker for _, chosen in places for ticker in chosen}
+        for ticker in wanted or ():
+            if ticker not in known:
+                raise ValueError(f"markets: {ticker!r} is in none of the sessions")
         return places
 
     @property

@@ -167,10 +167,12 @@ class ParallelMarketEnv(ParallelEnv[str, np.ndarray, Any]):
             rewards[name] = float(env[kernel.REWARD]) * self.setting.scale
             terminated[name] = bool(env[kernel.TERMINATED])
             truncated[name] = bool(env[kernel.TRUNCATED])
-            if env[kernel.OVER]:
-                contest.leave(self._numbers[name])
-            else:
+            if not env[kernel.OVER]:
                 self.agents.append(name)
+        for name in told:
+            # Where all have ended there is nobody left to be in the way of.
+            if self.agents and name not in self.agents:
+                contest.leave(self._numbers[name])
         observations = self._look(told)
         return observations, rewards, terminated, truncated, {n: self._info(n) for n in told}
 
