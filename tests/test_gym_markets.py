@@ -138,7 +138,8 @@ def test_two_runs_with_one_seed_are_one():
 def test_masked_is_refused(codec):
     """In every market: masked exactly if what the action sends there is refused, really tried on a
     fork, or sells what is not held; the account's cash is that of all markets."""
-    env = several(session(7, markets=3), markets=3, actions=codec, cash=dollars(12), cadence="400ms")
+    options = {"cash": dollars(12), "cadence": "400ms"}
+    env = several(session(7, markets=3), markets=3, actions=codec, **options)
     rng = np.random.default_rng(2)
     _, info = env.reset(seed=0)
     seen = np.zeros((3, 2), int)
