@@ -25,7 +25,8 @@ from foldbook.engine.simulation import Simulation
 from .setting import Place, Setting, check_cash, check_options, needs_reset, seed_of
 
 _P = kernel.PLAN_WORDS
-_WHOLE = frozenset((int, np.int64))
+WHOLE = frozenset((int, np.int64))
+"""Types of an action that are looked at no further: whole numbers, and no truth values."""
 
 
 class MarketEnv(gymnasium.Env[np.ndarray, Any]):
@@ -156,7 +157,7 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
         episode = self._episode
         if episode is None or self._memory[_P + kernel.OVER]:
             raise needs_reset(begun=episode is not None)
-        if type(action) in _WHOLE and 0 <= action < self._choices:
+        if type(action) in WHOLE and 0 <= action < self._choices:
             self._action[0] = action
         elif self._given:
             episode.act(self._given.validate(action))

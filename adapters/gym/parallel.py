@@ -21,7 +21,7 @@ from foldbook.engine.episodes import env_words
 from foldbook.engine.kernels import episodes as kernel
 from foldbook.engine.specs import NO_LIMITS
 
-from .env import statistics_of
+from .env import WHOLE, statistics_of
 from .setting import CASH, Place, Setting, check_cash, check_options, needs_reset, seed_of
 
 OPTIONS = ("session", "market", "start")
@@ -78,6 +78,7 @@ class ParallelMarketEnv(ParallelEnv[str, np.ndarray, Any]):
         self.action_spaces = {name: self.setting.action_space() for name in self._numbers}
         self.observation_spaces = {name: self.setting.observation_space() for name in self._numbers}
         self._actions = np.zeros((agents, len(self.codec.dims)), np.int64)
+        self._choices = self.codec.dims[0] if len(self.codec.dims) == 1 else 0
         self._masks: dict[str, np.ndarray] = {}
         self._contests: dict[Place, Contest] = {}
         self._contest: Contest | None = None
@@ -185,6 +186,9 @@ class ParallelMarketEnv(ParallelEnv[str, np.ndarray, Any]):
             )
         given = {}
         for name, action in actions.items():
+            if type(action) in WHOLE and 0 <= action < self._choices:
+                given[self._numbers[name]] = action
+                continue
             try:
                 given[self._numbers[name]] = self.codec.validate(action)
             except ValueError as error:
