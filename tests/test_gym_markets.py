@@ -301,18 +301,21 @@ def test_nothing_of_the_future_is_seen():
         assert count > 5 and not same(ours, theirs)
 
 
-def test_the_episode_ends_when_all_markets_have_settled():
-    """One settled market ends nothing; the last one terminates, and both were paid."""
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_episode_ends_when_all_markets_have_settled(first):
+    """One settled market ends nothing, whichever it is; the last one terminates, and both were
+    paid."""
     scene = Scene()
     for market in (0, 1):
         scene.book(1_000 + market, BOOK, market)
     for ts in (2_000, 3_000):
         for market in (0, 1):
             scene.book(ts + market, BOOK, market)
-    scene.status(4_000, MarketStatus.CLOSED).status(5_000, MarketStatus.SETTLED, payout=10_000)
-    scene.book(6_000, BOOK, 1)
-    scene.status(7_000, MarketStatus.CLOSED, market=1)
-    scene.status(8_000, MarketStatus.SETTLED, payout=0, market=1)
+    scene.status(4_000, MarketStatus.CLOSED, market=first)
+    scene.status(5_000, MarketStatus.SETTLED, payout=10_000, market=first)
+    scene.book(6_000, BOOK, 1 - first)
+    scene.status(7_000, MarketStatus.CLOSED, market=1 - first)
+    scene.status(8_000, MarketStatus.SETTLED, payout=0, market=1 - first)
     markets = (Market("A"), Market("B"))
     played = Session(Tape(scene.rows()), markets, name="written")
     env = several(played, markets=2, actions=now5(400), fees=NO_FEES, cadence=1)

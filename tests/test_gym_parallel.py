@@ -264,6 +264,21 @@ def test_agents_see_the_orders_of_others_and_not_their_own():
     assert [order.price for order in env.accounts[1].orders.open()] == [5_000]
 
 
+def test_the_last_order_is_ones_own():
+    """The time since the last new order is that of each agent's own rows of the journal."""
+    env = parallel_env(session(), 3, actions=limit5("passive"), observation=["since_order"],
+                       cadence=20)  # fmt: skip
+    rng = np.random.default_rng(3)
+    env.reset(seed=0)
+    for _ in range(100):
+        observed, *_ = env.step({name: int(rng.integers(5)) for name in env.agents})
+        for number, name in enumerate(env.agents):
+            rows = env.accounts[number].journal().rows
+            sent = rows["ts"][rows["kind"] == JournalKind.SUBMITTED]
+            since = (env.accounts.now - sent[-1]) / (300 * SECOND) if len(sent) else 1
+            assert observed[name][0] == pytest.approx(min(since, 1), abs=1e-6)
+
+
 def test_own_features_are_of_each_agent():
     """A user's compiled feature that imitates a built-in one is the same for each agent."""
     from test_gym_observations import inventory
