@@ -176,9 +176,15 @@ def prepare(function: Any, *arguments: Any, returns: Any = None) -> None:
 def entry(function: Function) -> Function:
     """Like `compiled`, for kernels: they allocate nothing, so no references are counted in them.
 
-    Counting them at each call between kernels cost more than most kernels do.
+    Counting them at each call between kernels cost more than most kernels do. Where a kernel calls
+    it, it is like `inner`: nothing is compiled for Python that Python does not call.
     """
-    return _jit(function, _nrt=False, **_ENTRY)
+    kernel: Any = _jit(function, _nrt=False, **_ENTRY)
+    if not JIT_DISABLED:
+        linked: Any = inner(function)
+        kernel.get_call_template = linked.get_call_template
+        kernel.get_overload = linked.get_overload
+    return kernel  # type: ignore[no-any-return]
 
 
 def inner(function: Function) -> Function:

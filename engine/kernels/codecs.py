@@ -36,6 +36,7 @@ from .layout import (
     POSITION,
     RANK,
     REQUEST,
+    TOKEN_RATE,
     TOTAL,
     Run,
 )
@@ -347,6 +348,8 @@ def mask_actions(run, market, codec, scratch, mask):
     mask[0] = 1
     held = (own_order(seen, market, 0), own_order(seen, market, 1))
     rests = codec[CODEC] == LIMIT
+    as_is = Run(seen, run.rows, run.places, seen, run.tables)
+    trial = Run(scratch, run.rows, run.places, scratch, run.tables)
     freed = -1
     for action in range(1, len(mask)):
         intent, size = wanted_intent(codec, action)
@@ -354,32 +357,41 @@ def mask_actions(run, market, codec, scratch, mask):
         mask[action] = 0
         if qty == 0:
             continue
-        state = seen
-        if rests and held[1 - side][4]:
-            if freed != 1 - side:
-                copy_values(scratch, seen)
-                # What this writes goes behind the venue's rows: the agent may know fewer of them.
-                scratch[JOURNAL_BASE] = run.state[JOURNAL_BASE]
-                scratch[JOURNAL_COUNT] = run.state[JOURNAL_COUNT]
-                freed = 1 - side
-                _free(Run(scratch, run.rows, run.places, scratch, run.tables), market, freed)
-            state = scratch
-        judge = Run(state, run.rows, run.places, state, run.tables)
         price = wanted_price(codec[POLICY], side, quote, grid)
         order = held[side]
-        if not rests or order[0] == 0:
-            tif = _GTC if rests else _IOC
-            command = Command(market, 0, side, price, qty, tif, 0, NO_TIME, 0, 0, 0, 0, 0)
-            mask[action] = 1 if submit_refusal(judge, command) == _NONE else 0
-            continue
-        total = _wanted_total(order, intent, size, qty)
-        moves = price != KEEP and has_moved(grid, order[1], price)
-        if (not moves and total == order[2]) or not order[4]:
-            mask[action] = 1
-            continue
-        price = price if moves else KEEP
-        command = Command(market, order[0], side, price, total, _GTC, 0, KEEP, 0, 0, 0, 0, 0)
-        mask[action] = 1 if amend_refusal(judge, command) == _NONE else 0
+        command = Command(market, 0, side, price, qty, _IOC, 0, NO_TIME, 0, 0, 0, 0, 0)
+        if rests and order[0] == 0:
+            command = Command(market, 0, side, price, qty, _GTC, 0, NO_TIME, 0, 0, 0, 0, 0)
+        elif rests:
+            total = _wanted_total(order, intent, size, qty)
+            moves = price != KEEP and has_moved(grid, order[1], price)
+            if (not moves and total == order[2]) or not order[4]:
+                mask[action] = 1
+                continue
+            price = price if moves else KEEP
+            command = Command(market, order[0], side, price, total, _GTC, 0, KEEP, 0, 0, 0, 0, 0)
+        cancels = rests and held[1 - side][4]
+        # A cancel frees collateral and costs tokens: without a rate limit it only ever helps.
+        if not cancels or seen[TOKEN_RATE] == 0:
+            mask[action] = _is_taken(as_is, command)
+            if mask[action] == 1 or not cancels:
+                continue
+        if freed != 1 - side:
+            copy_values(scratch, seen)
+            # What this writes goes behind the venue's rows: the agent may know fewer of them.
+            scratch[JOURNAL_BASE] = run.state[JOURNAL_BASE]
+            scratch[JOURNAL_COUNT] = run.state[JOURNAL_COUNT]
+            freed = 1 - side
+            _free(trial, market, freed)
+        mask[action] = _is_taken(trial, command)
+
+
+@inner
+def _is_taken(run, command):
+    """Return 1 if the venue would take a new order or an amend, 0 if it would not."""
+    if command.order == 0:
+        return 1 if submit_refusal(run, command) == _NONE else 0
+    return 1 if amend_refusal(run, command) == _NONE else 0
 
 
 @inner

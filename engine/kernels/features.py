@@ -193,8 +193,8 @@ def _ladder(state, base, side, out, at):
 
 
 @inner
-def book_features(state, base, out):
-    """Write the features of a book as it can be seen into the first BOOK_FEATURES of `out`."""
+def touch_features(state, base, out):
+    """Write those features of a book that depend on its best levels alone, as it can be seen."""
     buy = visible_best(state, base, 0, state[base + BEST_BUY])
     sell = visible_best(state, base, 1, state[base + BEST_BUY + 1])
     tick = state[base + TICK]
@@ -202,8 +202,6 @@ def book_features(state, base, out):
     ask = (state[base + TOP] - sell) * tick / PRICE_ONE
     bid_qty = visible_at(state, base, 0, buy) if buy > 0 else np.int64(0)
     ask_qty = visible_at(state, base, 1, sell) if sell > 0 else np.int64(0)
-    bids = _ladder(state, base, 0, out, (BID_SIZE, BID_GAP))
-    asks = _ladder(state, base, 1, out, (ASK_SIZE, ASK_GAP))
     mid = (bid + ask) / 2.0
     out[YES_BID] = bid
     out[YES_ASK] = ask
@@ -213,16 +211,8 @@ def book_features(state, base, out):
     out[NO_SPREAD] = ask - bid
     out[YES_MID] = mid
     out[NO_MID] = 1.0 - mid
-    out[YES_SIZE] = size_feature(bids[0])
-    out[NO_SIZE] = size_feature(asks[0])
-    out[TOTAL_SIZE] = size_feature(bids[0] + asks[0])
-    out[OUTCOME_IMBALANCE] = _balance(bids[0], asks[0])
     out[YES_IMBALANCE] = _balance(bid_qty, ask_qty)
     out[NO_IMBALANCE] = _balance(ask_qty, bid_qty)
-    out[YES_LEVELS] = min(bids[1] / 20.0, 1.0)
-    out[NO_LEVELS] = min(asks[1] / 20.0, 1.0)
-    out[YES_TOP_SHARE] = bids[2] / bids[0] if bids[0] > 0 else 0.0
-    out[NO_TOP_SHARE] = asks[2] / asks[0] if asks[0] > 0 else 0.0
     out[ARBITRAGE] = 0.0
     out[EFFICIENCY] = 1.0
     out[AGREEMENT] = 1.0
@@ -230,7 +220,30 @@ def book_features(state, base, out):
     out[MICROPRICE] = (bid * ask_qty + ask * bid_qty) / weight if weight > 0 else mid
     out[SPREAD_CENTS] = min((ask - bid) * 10.0, 1.0)
     out[IMBALANCE_1] = _balance(bid_qty, ask_qty)
+
+
+@inner
+def depth_features(state, base, out):
+    """Write those features of a book that depend on all its levels, as it can be seen."""
+    bids = _ladder(state, base, 0, out, (BID_SIZE, BID_GAP))
+    asks = _ladder(state, base, 1, out, (ASK_SIZE, ASK_GAP))
+    out[YES_SIZE] = size_feature(bids[0])
+    out[NO_SIZE] = size_feature(asks[0])
+    out[TOTAL_SIZE] = size_feature(bids[0] + asks[0])
+    out[OUTCOME_IMBALANCE] = _balance(bids[0], asks[0])
+    out[YES_LEVELS] = min(bids[1] / 20.0, 1.0)
+    out[NO_LEVELS] = min(asks[1] / 20.0, 1.0)
+    out[YES_TOP_SHARE] = bids[2] / bids[0] if bids[0] > 0 else 0.0
+    out[NO_TOP_SHARE] = asks[2] / asks[0] if asks[0] > 0 else 0.0
     out[IMBALANCE_5] = _balance(bids[3], asks[3])
+
+
+@small
+def is_of_depth(feature):
+    """Whether `depth_features` writes a feature of the book, and not `touch_features`."""
+    if YES_SIZE <= feature <= OUTCOME_IMBALANCE or YES_LEVELS <= feature <= NO_TOP_SHARE:
+        return True
+    return feature == IMBALANCE_5 or feature >= BID_SIZE
 
 
 @inner
@@ -382,7 +395,8 @@ def fill_columns(run, tape, session, wanted, columns, scratch):
             passed = (ts - memory[_TIMES]) / SECOND
             _fold_change(memory, ts, state[base + MID2] / 2.0)
             _fold_average(memory, passed, state[base + MID2] / 2.0)
-        book_features(state, base, out)
+        touch_features(state, base, out)
+        depth_features(state, base, out)
         _past_features(memory, ts, wanted[count], out)
         for k in range(SESSION_FEATURES):
             out[ACTIVE_MARKETS + k] = session[stop - 1, k]

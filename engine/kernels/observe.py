@@ -12,7 +12,13 @@ from ..units import PRICE_ONE, SECOND
 from .book import base_of, price_of, visible_best
 from .codecs import own_order
 from .desks import desk_at
-from .features import SHARED_FEATURES, book_features, size_feature
+from .features import (
+    SHARED_FEATURES,
+    depth_features,
+    is_of_depth,
+    size_feature,
+    touch_features,
+)
 from .fees import trade_fee
 from .layout import (
     AHEAD,
@@ -102,19 +108,23 @@ def observe(run, market, columns, recipe, times, scratch, out):
     rows = seen[base + ROWS]
     at = recipe[2 * len(out) + market] + rows - 1
     takes = times[2] != 0
+    has_depth = False
     if takes:
-        book_features(seen, base, scratch)
+        touch_features(seen, base, scratch)
     column = 0
     for k in range(len(out)):
         kind = recipe[2 * k]
+        feature = recipe[2 * k + 1]
         if kind == AGENT:
-            out[k] = agent_feature(run, market, recipe[2 * k + 1], times)
-        else:
-            if kind == BOOK and takes:
-                out[k] = scratch[recipe[2 * k + 1]]
-            else:
-                out[k] = columns[at, column] if rows > 0 else 0.0
-            column += 1
+            out[k] = agent_feature(run, market, feature, times)
+            continue
+        out[k] = columns[at, column] if rows > 0 else 0.0
+        column += 1
+        if kind == BOOK and takes:
+            if is_of_depth(feature) and not has_depth:
+                depth_features(seen, base, scratch)
+                has_depth = True
+            out[k] = scratch[feature]
 
 
 @inner
