@@ -107,7 +107,7 @@ def observe(run, market, columns, recipe, times, scratch, out):
     # Nothing of a market is known before its first event.
     rows = seen[base + ROWS]
     at = recipe[2 * len(out) + market] + rows - 1
-    takes = times[2] != 0
+    takes = times[2] != 0 and rows > 0
     has_depth = False
     if takes:
         touch_features(seen, base, scratch)
