@@ -135,7 +135,7 @@ class PolicyStrategy:
         outs = (self._observation, self._mask, *self._outs)
         kernel.show(run, course.columns, course.recipe, words, outs)
         if self._fill is not None:
-            self._fill(run, self._observation)
+            self._fill(run, 0, self._observation)
         return self._observation.copy(), self._mask == 1
 
 

@@ -14,6 +14,7 @@ from .book import base_of, price_of, visible_best
 from .commands import cancel_now
 from .flights import next_submitted
 from .layout import (
+    ACCOUNTS,
     BEST_BUY,
     FLIGHT_COUNT,
     FLIGHT_WORDS,
@@ -39,7 +40,7 @@ from .layout import (
     TOTAL,
     Run,
 )
-from .orders import slot_at
+from .orders import next_of, slot_at
 from .positions import position_at
 from .refusals import (
     Command,
@@ -153,9 +154,26 @@ def quoted_price(side, quote, offset, grid):
 
 @inner
 def _quote(seen, base):
+    buy, sell = best_ranks(seen, base)
+    return price_of(seen, base, 0, buy), price_of(seen, base, 1, sell)
+
+
+@inner
+def best_ranks(seen, base):
+    """Return the ranks of the best bid and ask that the account in use sees: of what is displayed,
+    and of what others have open."""
     buy = visible_best(seen, base, 0, seen[base + BEST_BUY])
     sell = visible_best(seen, base, 1, seen[base + BEST_BUY + 1])
-    return price_of(seen, base, 0, buy), price_of(seen, base, 1, sell)
+    if seen[ACCOUNTS] > 1:
+        buy = max(buy, _best_of_others(seen, base, 0))
+        sell = max(sell, _best_of_others(seen, base, 1))
+    return buy, sell
+
+
+@inner
+def _best_of_others(seen, base, side):
+    slot = next_of(seen, base, seen[base + HEAD_BUY + side], False)
+    return seen[slot_at(seen, base, slot) + RANK] if slot > 0 else 0
 
 
 @small
@@ -187,7 +205,7 @@ def own_order(seen, market, side):
     """Return (number, price, total, left, is open) of the own order of a side that stays, number 0
     if there is none. One that is being canceled does not stay; one on its way is not open yet."""
     base = base_of(seen, market)
-    slot = seen[base + HEAD_BUY + side]
+    slot = next_of(seen, base, seen[base + HEAD_BUY + side], True)
     while slot > 0:
         at = slot_at(seen, base, slot)
         terms = price_of(seen, base, side, seen[at + RANK]), seen[at + TOTAL]
@@ -195,7 +213,7 @@ def own_order(seen, market, side):
         if not leaves:
             left = seen[at + LEFT] + total - seen[at + TOTAL]
             return seen[at + NUMBER], price, total, left, True
-        slot = seen[at + NEXT]
+        slot = next_of(seen, base, seen[at + NEXT], True)
     flight = next_submitted(seen, market, side, 0)
     while flight > 0:
         terms = seen[flight + OF_PRICE], seen[flight + OF_QTY]
@@ -207,7 +225,7 @@ def own_order(seen, market, side):
 
 
 @inner
-def _cancel_side(run, market, side):
+def cancel_side(run, market, side):
     """Cancel the own orders of a side that are not being canceled already."""
     order = own_order(run.seen, market, side)
     before = 0
@@ -256,7 +274,7 @@ def act(run, market, codec, action):
     if codec[CODEC] == NOW:
         submit_as(run, market, side, (price, qty, _IOC, 0))
         return
-    _cancel_side(run, market, 1 - side)
+    cancel_side(run, market, 1 - side)
     order = own_order(seen, market, side)
     if order[0] == 0:
         submit_as(run, market, side, (price, qty, _GTC, 0))
@@ -309,7 +327,7 @@ def _keep_quote(run, market, wanted):
     side, price, qty = wanted
     order = own_order(run.seen, market, side)
     if price == KEEP:
-        _cancel_side(run, market, side)
+        cancel_side(run, market, side)
     elif order[0] == 0:
         submit_as(run, market, side, (price, qty, _GTC, _POST_ONLY))
     else:
@@ -391,8 +409,8 @@ def _free(run, market, side):
     state = run.state
     state[FLIGHT_COUNT] = 0
     base = base_of(state, market)
-    slot = state[base + HEAD_BUY + side]
+    slot = next_of(state, base, state[base + HEAD_BUY + side], True)
     while slot > 0:
         at = slot_at(state, base, slot)
-        slot = state[at + NEXT]
+        slot = next_of(state, base, state[at + NEXT], True)
         cancel_now(run, market, state[at + NUMBER])
