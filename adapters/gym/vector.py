@@ -61,6 +61,8 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
+    # Before version 1.4 Gymnasium closes what was never made, too: options may have been refused.
+    _workers: ThreadPoolExecutor | None = None
 
     def __init__(
         self,
