@@ -240,13 +240,14 @@ class CurriculumVectorWrapper(gymnasium.vector.VectorWrapper):
     def __init__(self, env: Any, curriculum: Curriculum):
         super().__init__(env)
         self.curriculum = curriculum
-        self._markets = env.unwrapped.setting.choice.markets
+        self._envs: Any = env.unwrapped
+        self._markets = self._envs.setting.choice.markets
         self._returns = np.zeros(env.num_envs)
         self._ended = np.zeros(env.num_envs, bool)
         self._weigh()
 
     def _weigh(self) -> None:
-        self.env.unwrapped.set_weights(self.curriculum.weights(self._markets))  # type: ignore[attr-defined]
+        self._envs.set_weights(self.curriculum.weights(self._markets))
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None
               ) -> tuple[Any, dict[str, Any]]:  # fmt: skip
@@ -266,7 +267,7 @@ class CurriculumVectorWrapper(gymnasium.vector.VectorWrapper):
         for k in np.flatnonzero(over).tolist():
             moved |= self.curriculum.note(self._markets[int(told[k])], self._returns[k])
             self._returns[k] = 0.0
-        same_step = self.env.unwrapped.mode is gymnasium.vector.AutoresetMode.SAME_STEP  # type: ignore[attr-defined]
+        same_step = self._envs.mode is gymnasium.vector.AutoresetMode.SAME_STEP
         self._ended = np.zeros_like(over) if same_step else terminated | truncated
         if moved:
             self._weigh()
