@@ -257,6 +257,17 @@ def test_the_book_at_a_time_is_the_one_after_every_row_up_to_it(session, ts, bid
     assert sessions.book_at(session, "KXA-1", ts) == {"yes_bids": bids, "yes_asks": asks}
 
 
+def test_what_comes_after_the_close_stands_until_the_settlement(session):
+    """Only the row that closes empties the book (semantics, section 7); a later status does not."""
+    level = rows_of((85, 87, K.SNAPSHOT_LEVEL, Side.BUY, 700, 300, 0, 0))
+    snapshot = rows_of((85, 87, K.SNAPSHOT, 0, 0, 0, 0, 0))
+    late = Session(Tape(np.concatenate([ROWS[:-1], snapshot, level, ROWS[-1:]])), session.markets,
+                   name="late")
+    for ts, clock in ((90, "exchange"), (92, "receive")):
+        assert sessions.book_at(late, 0, ts, clock=clock)["yes_bids"] == [["0.0700", "3.00"]]
+    assert sessions.book_at(late, 0, 80) == {"yes_bids": [], "yes_asks": []}
+
+
 def test_the_book_on_the_receive_clock_knows_what_was_received(session):
     """The decrease of ts 30 was received at 32."""
     asks = [sessions.book_at(session, 0, ts, clock="receive")["yes_asks"] for ts in (31, 32)]
