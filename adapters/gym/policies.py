@@ -113,7 +113,7 @@ class PolicyStrategy:
         if self.setting.plan.cadence.kind == "quote" and _quotes(sim, market) == self._quotes:
             return
         observation, mask = self.look(sim)
-        before = sim.bus.sight[JOURNAL_COUNT]
+        before = sim.bus.memory[JOURNAL_COUNT]
         self.setting.codec.act(sim, market, self.policy.predict(observation, mask))
         for number in range(before, sim.bus.memory[JOURNAL_COUNT]):
             if sim.bus.row(number)["kind"] == JournalKind.SUBMITTED:
