@@ -46,8 +46,8 @@ class TapeKind(IntEnum):
     TRADE = 4
     """side (the maker's), price, qty: a public trade. See TapeFlag."""
     STATUS = 5
-    """qty: a MarketStatus; price: the payout of one YES contract when DETERMINED or SETTLED. See
-    TapeFlag."""
+    """qty: a MarketStatus; price: the payout of one YES contract when DETERMINED or SETTLED, in any
+    other row of no meaning (a dispute is about the payout stated before it). See TapeFlag."""
     GRID = 6
     """price: step in the centre; ahead: step at the edges; qty: width of each edge."""
     FEE = 7

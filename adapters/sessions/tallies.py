@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from foldbook.engine.schema import MarketStatus, TapeFlag, TapeKind
+from foldbook.engine.schema import TapeFlag, TapeKind
 from foldbook.engine.session import Session
 from foldbook.engine.units import PRICE_ONE, SECOND
 
@@ -175,9 +175,3 @@ def _receipts(rows: np.ndarray) -> dict[str, Any]:
         "book_rows": len(recv),
         "backwards": int(np.count_nonzero(recv[1:] < recv[:-1])),
     }
-
-
-def last_status(rows: np.ndarray) -> MarketStatus:
-    """Return the status that the last STATUS row of one market states; OPEN without one."""
-    statuses = rows["qty"][rows["kind"] == TapeKind.STATUS]
-    return MarketStatus(int(statuses[-1])) if len(statuses) else MarketStatus.OPEN
