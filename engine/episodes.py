@@ -45,19 +45,34 @@ _STARTS = {"first": kernel.START_FIRST, "random": kernel.START_RANDOM}
 _CHOICES = {"random": kernel.CHOOSE_RANDOM, "next": kernel.CHOOSE_NEXT}
 
 
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def _check_whole(instance: object, attribute: attrs.Attribute, value: object) -> None:
+    # The words of a plan are int64, and would cut a float off without a word.
+    if type(value) is not int:
+        raise TypeError(f"{attribute.name}: {value!r} is not an int")
+
+
+def _number(default: int) -> Any:
+    return attrs.field(default=default, converter=_whole, validator=_check_whole)
+
+
 @attrs.frozen
 class Rewards:
     """What a step earns, as a sum of terms; the weights are in millionths.
 
     value: of the change of portfolio value, at the mark of the simulation. realised: of the change
     of realised P&L less fees. inventory: what holding one contract for one second costs,
-    $0.000001. drawdown: of what the value falls below its lowest so far, as a cost.
+    $0.000001. drawdown: of what the deepest fall of the value below its peak grows by, as a cost.
+    Raises TypeError for a weight that is no int.
     """
 
-    value: int = PPM
-    realised: int = 0
-    inventory: int = 0
-    drawdown: int = 0
+    value: int = _number(PPM)
+    realised: int = _number(0)
+    inventory: int = _number(0)
+    drawdown: int = _number(0)
 
     def words(self) -> dict[int, int]:
         """Return the words of a plan."""
@@ -72,10 +87,11 @@ class Rewards:
 @attrs.frozen
 class Cadence:
     """When a step ends. kind: "change" (the next burst that changes the book), "quote" (a best
-    price changed), "events" or "time", with `every` of them or ns. Raises ValueError."""
+    price changed), "events" or "time", with `every` of them or ns. Raises ValueError or, where
+    `every` is no int, TypeError."""
 
     kind: str
-    every: int = 1
+    every: int = _number(1)
 
     def __attrs_post_init__(self) -> None:
         if self.kind not in _CADENCES:
@@ -107,15 +123,15 @@ class Plan:
 
     starts: "first" (the first moment with a quote) or "random" (any). choice: of the market of the
     next episode, "random" or "next". steps_max: 0 no limit; lasts: of an episode, ns, 0 no limit.
-    Raises ValueError for a value that is none of these.
+    Raises ValueError for a value that is none of these, TypeError for a number that is no int.
     """
 
     codec: Codec | GivenCodec
     cadence: Cadence = Cadence("change")
     starts: str = "first"
     choice: str = "random"
-    steps_max: int = 0
-    lasts: int = 0
+    steps_max: int = _number(0)
+    lasts: int = _number(0)
     rewards: Rewards = Rewards()
     keeps_journal: bool = True
 

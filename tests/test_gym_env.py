@@ -269,6 +269,21 @@ def test_rewards_are_sums_of_terms():
     assert earned and fallen and held_once
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: Rewards(value=0.5), lambda: Rewards(drawdown=True), lambda: Rewards(inventory="1"),
+        lambda: Cadence("events", 1.5), lambda: single(session(), max_steps=1.5),
+    ],
+)  # fmt: skip
+def test_a_weight_or_a_limit_that_is_no_whole_number_is_refused(wrong):
+    """The words of a plan are integers: 0.5 would be cut to 0, and every reward with it."""
+    named = r"(value|drawdown|inventory|every|steps_max): .* is not an int"
+    with pytest.raises(TypeError, match=named):
+        wrong()
+    assert Rewards(value=np.int64(5)).value == 5
+
+
 def test_cadences_are_moments():
     """Each step ends where its cadence says, counted on the tape."""
     for cadence, expected in ((10, 10), ("change", 1)):
