@@ -107,6 +107,7 @@ def planted(*path, value=None):
         planted("mark", value="LAST"),
         planted("models", value=[]),
         planted("models", "risk", "max_loss"),
+        planted("models", "collateral_return"),
         planted("models", "risk", "max_loss", value=-1),
         planted("models", "risk", "max_gain", value=1),
         planted("models", "fees", "rounding", value=0),

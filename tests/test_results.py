@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -190,6 +192,36 @@ def test_what_a_compiled_strategy_cannot_send_ends_the_run(words) -> None:
     session = synthetic.session(seed=14, events=500, minutes=1)
     with pytest.raises(StrategyError, match="a compiled strategy named"):
         Backtest(session, sends(**words), every="1s").run()
+
+
+@strategy(market=0, order=0)
+def cancels(sim, words) -> None:
+    """Cancel whatever stands in a market, and the order of a number."""
+    verbs.cancel_all(sim, words[0])
+    verbs.cancel(sim, words[0], words[1])
+
+
+@pytest.mark.parametrize("market", [7, 2**40, -1])
+def test_no_order_is_looked_for_in_a_market_that_does_not_exist(market) -> None:
+    """A compiled cancel_all names the market, and reads nothing behind it; order 0 is no order."""
+    session = synthetic.session(seed=14, events=500, minutes=1)
+    with pytest.raises(StrategyError, match="a market that the session does not have"):
+        Backtest(session, cancels(market=market), every="1s").run()
+    assert len(Backtest(session, cancels(), every="1s").run().journal) == 1
+
+
+@pytest.mark.parametrize("missing", [("session",), ("session", "digest"), ("events",), ("now",)])
+def test_a_header_that_lacks_what_a_run_writes_is_refused(missing) -> None:
+    """Nothing is filled in: without a digest a foreign session would pass for the journal's own."""
+    session = synthetic.session(seed=14, events=500, minutes=1)
+    result = Backtest(session, _buy_once, every="1s").run()
+    header = copy.deepcopy(result.header())
+    at = header
+    for name in missing[:-1]:
+        at = at[name]
+    del at[missing[-1]]
+    with pytest.raises(JournalError, match=f"journal header: no {missing[-1]}"):
+        Result.from_journal(session, result.journal.rows, result.journal.places, header)
 
 
 @pytest.mark.parametrize(
