@@ -15,7 +15,7 @@ import numpy as np
 from . import events
 from .availability import ALWAYS, Availability
 from .bus import NO_STOP, Bus, Cause
-from .errors import StrategyError
+from .errors import FoldbookError, StrategyError, raised_by
 from .fees import Fees, FeeSchedule, in_force
 from .gateway import order_flags
 from .journal import Journal
@@ -470,7 +470,8 @@ class Simulation:
     def subscribe(self, projection: Projection) -> None:
         """Hand every event of the kinds that a Python projection names to its `apply`, in order.
 
-        It is served before control returns to the caller; a fork gets a deep copy of it.
+        It is served before control returns to the caller; a fork gets a deep copy of it. What its
+        `apply` raises comes out as a StrategyError that names it.
         """
         strangers = [each for each in projection.kinds if each not in _EVENTS]
         if strangers:
@@ -575,7 +576,7 @@ class Simulation:
             event = events.from_row(row, self.tickers)
             for one in self.projections:
                 if kind in one.kinds:
-                    one.apply(event)
+                    _apply(one, event)
 
     # Helpers.
 
@@ -621,6 +622,15 @@ class Simulation:
 
     def _command(self, market: int, number: int) -> Command:
         return Command(market, number, 0, 0, 0, 0, 0, NO_TIME, 0, 0, *self.cause)
+
+
+def _apply(one: Projection, event: events.Event) -> None:
+    try:
+        one.apply(event)
+    except (FoldbookError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # whatever user code raises is the user's
+        raise raised_by(f"projection {type(one).__name__}", error) from error
 
 
 def _expiry(expires: int | None) -> int:
