@@ -165,7 +165,9 @@ class Session:
     def select(self, *markets: str | int) -> Session:
         """Return a session of some markets alone, in the order of this one; of all, itself.
 
-        What happens in a market does not depend on the others. Raises KeyError for a stranger.
+        What happens in a market does not depend on the others, as far as its rows of one ts stand
+        together: rows of another market between them part two bursts, which are one here. Raises
+        KeyError for a stranger.
         """
         indices = sorted({self.market_index(market) for market in markets})
         if len(indices) == len(self.markets):
