@@ -262,7 +262,7 @@ class Bus:
         used = memory[layout.CLIENT_COUNT]
         if command.client_id:
             used += self._client_ids_in_flight()
-        if command.client_id and 2 * used >= memory[layout.CLIENT_CAPACITY]:
+        if command.client_id and used >= memory[layout.CLIENT_CAPACITY]:
             raise CapacityError(
                 f"client_id {command.client_id}: {used} are used already; raise client_ids"
             )

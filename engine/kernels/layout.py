@@ -112,10 +112,11 @@ BATCH_BEGUN = -1
     FLIGHT_CAPACITY,
     FLIGHT_COUNT,
     GROUP_CAPACITY,
-    CLIENT_CAPACITY,
+    CLIENT_CAPACITY,  # client ids that an account may use
+    CLIENT_SLOTS,  # of the table that holds them
     USER_WORDS,  # offset of the user's words
     HEADER_END,
-) = range(DRIVER_WORDS, DRIVER_WORDS + 39)
+) = range(DRIVER_WORDS, DRIVER_WORDS + 40)
 
 # From here to the table of market bases: the account in use.
 # What it counts and names of its own, then risk: own limits and what they look at.
@@ -343,7 +344,8 @@ def new_state(
     state[ACCOUNTS] = accounts
     state[FLIGHT_CAPACITY] = flights
     state[GROUP_CAPACITY] = capacities.groups
-    state[CLIENT_CAPACITY] = client_slots
+    state[CLIENT_CAPACITY] = capacities.client_ids
+    state[CLIENT_SLOTS] = client_slots
     state[MARK_MODE] = mark
     _set_models(state, models)
     for account, risk in enumerate((models.risk, *others)):
