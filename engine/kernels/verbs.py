@@ -250,7 +250,13 @@ def best_qty(sim, market, side):
 
 @small
 def mid2(sim, market):
-    """Return twice the mid at which the market is marked."""
+    """Return twice the mid of the visible book."""
+    return best(sim, market, 0) + best(sim, market, 1)
+
+
+@small
+def mark2(sim, market):
+    """Return twice the mid at which the market is marked: of the recorded book, last trusted."""
     return sim.seen[base_of(sim.seen, market) + MID2]
 
 
