@@ -102,7 +102,8 @@ def models_in(
     """
     tickers = [market.ticker for market in session.markets]
     base, others = in_force(fees, tickers, session.start, session.end)
-    return Models(fees=base, market_fees={**dict(others), **dict(market_fees)}, **assumed)
+    given = Models(fees=base, market_fees=market_fees).market_fees
+    return Models(fees=base, market_fees={**dict(others), **dict(given)}, **assumed)
 
 
 class Simulation:
@@ -412,11 +413,17 @@ class Simulation:
         until: ns; all rows with ts <= until are folded, and the clock stands there; or
         next_change(market): the end of the next burst that changes the market's book. events: how
         many rows, stop: up to which row; both are rounded up to the end of a burst. Without any, to
-        the end of the tape. Returns whether that point was reached before the tape ended.
+        the end of the tape; with a time and a number of rows, to what comes first. Returns whether
+        that point was reached before the tape ended. Raises StrategyError for `events` with `stop`,
+        and for either with a change.
         """
         if self.is_playing:
             raise StrategyError("advance: a strategy cannot move the run that is played to it")
+        if events is not None and stop is not None:
+            raise StrategyError(f"advance: events={events} and stop={stop}; expected one of them")
         if isinstance(until, NextChange):
+            if events is not None or stop is not None:
+                raise StrategyError("advance: next_change takes no number of rows beside it")
             return self._advance_to_change(self._market(until.market))
         limit = NO_TIME if until is None else _integer("until", until)
         if events is not None:
