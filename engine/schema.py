@@ -122,6 +122,17 @@ class JournalKind(IntEnum):
     """What NO positions of mutually exclusive markets are sure to pay: paid now, or taken back."""
 
 
+ORDER_REQUESTS = (
+    JournalKind.SUBMITTED,
+    JournalKind.AMEND_REQUESTED,
+    JournalKind.CANCEL_REQUESTED,
+    JournalKind.DECREASE_REQUESTED,
+)
+"""What is asked for an order: first that it be there, then what concerns one that is."""
+REQUESTS = (*ORDER_REQUESTS, JournalKind.GROUP_SET, JournalKind.KILL_SET)
+"""Kinds that a strategy causes; every other row is what the venue made of them."""
+
+
 class Reason(IntEnum):
     """Why an order was refused or ended; refusals are in their order of precedence."""
 

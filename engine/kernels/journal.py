@@ -1,8 +1,8 @@
 """Publishing journal rows: the only place where one is written, numbered and folded.
 
-A row is drafted with its cause, filled in by `matching`, and published: from then on it is a fact,
-and each projection folds it. Folding needs nothing but the row, so a journal that is read back
-rebuilds the same state (`loop.rebuild`).
+A row is drafted with its cause, filled in by whoever matches or answers (`fills`, `commands`,
+`walks`), and published: from then on it is a fact, and each projection folds it. Folding needs
+nothing but the row, so a journal that is read back rebuilds the same state (`loop.rebuild`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..compiled import inner
-from ..schema import NO_MARKET, CauseKind, JournalKind, OrderFlag, Reason
+from ..schema import NO_MARKET, ORDER_REQUESTS, CauseKind, JournalKind, OrderFlag, Reason
 from .book import base_of, give_back, price_of, set_due, take, visible_best
 from .desks import desk_at, use
 from .flights import land, take_off
@@ -57,12 +57,7 @@ _TAKES_DEPTH = int(OrderFlag.TAKES_DEPTH)
 _USER = int(Reason.USER)
 _AMENDED_TO_FILLED = int(Reason.AMENDED_TO_FILLED)
 _CAUSE_JOURNAL = int(CauseKind.JOURNAL)
-_REQUESTS = (
-    1 << JournalKind.SUBMITTED
-    | 1 << JournalKind.AMEND_REQUESTED
-    | 1 << JournalKind.CANCEL_REQUESTED
-    | 1 << JournalKind.DECREASE_REQUESTED
-)
+_ORDER_REQUESTS = sum(1 << kind for kind in ORDER_REQUESTS)
 _ANSWERS = (
     1 << JournalKind.ACCEPTED
     | 1 << JournalKind.REJECTED
@@ -71,7 +66,7 @@ _ANSWERS = (
     | 1 << JournalKind.CANCEL_REJECTED
 )
 """Bit sets of JournalKind; CANCELED answers a request if it is for one of two reasons."""
-_BEGINNINGS = _REQUESTS | 1 << JournalKind.EXPIRED | 1 << JournalKind.RESTORED
+_BEGINNINGS = _ORDER_REQUESTS | 1 << JournalKind.EXPIRED | 1 << JournalKind.RESTORED
 
 
 @inner
@@ -147,7 +142,7 @@ def publish(run):
 @inner
 def is_request(kind):
     """Whether rows of a kind are commands that were sent."""
-    return (_REQUESTS >> kind) & 1 == 1
+    return (_ORDER_REQUESTS >> kind) & 1 == 1
 
 
 @inner
