@@ -228,10 +228,7 @@ class Player:
         bus = sim.bus
         memory = bus.memory
         end = sim.session.end
-        sim.cause = STARTED
-        if self.on_start:
-            self.on_start(sim)
-            self.deliver_journal()
+        self.start()
         while True:
             timer = sim.timers[0] if sim.timers else NO_TIME
             moment = min(bus.next_news(), timer)
@@ -245,12 +242,7 @@ class Player:
             bus.follow()
             self._deliver_news()
             if timer == moment:
-                sim.timers.pop(0)
-                sim.cause = TIMED
-                if self.on_timer:
-                    self._check_progress()
-                    self.on_timer(sim, timer)
-                self.deliver_journal()
+                self.ring(timer)
         bus.follow()
         self._deliver_news()
         self.finish()
