@@ -26,6 +26,7 @@ from foldbook.engine import (
     verbs,
 )
 from foldbook.engine.events import CashMoved, Expired, OrderEvent, Submitted
+from foldbook.engine.journal import Journal
 
 
 class Notes:
@@ -178,6 +179,23 @@ def test_a_foreign_or_damaged_journal_is_refused() -> None:
             Result.from_journal(session, damaged, places, result.header())
     again = Result.from_journal(session, np.array(rows), np.array(places), result.header())
     assert again.simulation.bus.state_bytes() == result.simulation.bus.state_bytes()
+
+
+def test_a_journal_leaves_the_arrays_of_its_caller_alone() -> None:
+    """It cannot be written through; who made the arrays may go on. A cause that is not there is
+    none: no neighbour is taken for it."""
+    session = synthetic.session(seed=14, events=500, minutes=1)
+    result = Backtest(session, _buy_once, every="1s").run()
+    rows, places = np.array(result.journal.rows), np.array(result.journal.places)
+    journal = Journal(rows, places)
+    with pytest.raises(ValueError, match="read-only"):
+        journal.rows["qty"] = 0
+    caused = np.flatnonzero(journal.causes() >= 0)
+    assert len(caused) and rows.flags.writeable and places.flags.writeable
+    assert (journal.causes()[caused] < caused).all()
+    rows["cause_row"][caused[0]] = 12_345
+    again = Journal(rows, places).causes()
+    assert again[caused[0]] == -1 and (again[caused[1:]] == journal.causes()[caused[1:]]).all()
 
 
 @strategy(market=0, price=0)
