@@ -208,22 +208,6 @@ class FeeSchedule:
             repaid = 0
         return charged - repaid, total - repaid
 
-    def header(self) -> dict[str, Any]:
-        """Return the schedule as plain JSON values, as journal files keep it."""
-        values = attrs.asdict(self, recurse=False)
-        values["direction"] = self.direction.name
-        values["rebate"] = self.rebate.name
-        values["curve"] = self.curve and [list(table) for table in self.curve]
-        return values
-
-    @classmethod
-    def from_header(cls, header: Mapping[str, Any]) -> FeeSchedule:
-        """Return the schedule that `header` describes; what is absent has its default.
-
-        Raises TypeError, ValueError or KeyError if it describes none.
-        """
-        return cls(**header)
-
 
 KALSHI_2021 = FeeSchedule("KALSHI_2021", rounding=CENT, precision=CENT)
 """R0: rounded up to the cent; before fixed-point prices (about 12 March 2026)."""

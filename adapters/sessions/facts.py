@@ -43,8 +43,8 @@ def facts_of(session: Session) -> dict[str, Any]:
     statuses = rows[rows["kind"] == TapeKind.STATUS]
     return _session_facts(session, counted) | {
         "markets": {
-            market.ticker: _market_facts(session, index, each)
-            for index, (market, each) in enumerate(zip(session.markets, counted, strict=True))
+            market.ticker: _market_facts(session, each)
+            for market, each in zip(session.markets, counted, strict=True)
         },
         "hindsight": {
             market.ticker: _hindsight(market, statuses[statuses["market"] == index])
@@ -126,7 +126,7 @@ def _session_facts(session: Session, counted: Sequence[Tally]) -> dict[str, Any]
     }
 
 
-def _market_facts(session: Session, index: int, tally: Tally) -> dict[str, Any]:
+def _market_facts(session: Session, tally: Tally) -> dict[str, Any]:
     times = session.facts.get("receive_times")
     return _figures(tally) | {"quality": quality(tally, Capture(times)).to_json()}
 

@@ -158,8 +158,6 @@ CASH, RESERVED, FEES, REALISED, COSTS, RETURNED, ACCOUNT_END = range(REWARD_END,
     POSITION_RETURNED,  # collateral that its fills and its settlement returned, of its event
     POSITION_WORDS,
 ) = range(11)
-POSITION_TRACKER = CASH
-ACCOUNT_WORDS = ACCOUNT_END - CASH
 
 # Words of a desk, what an account has in one market besides its position; behind the positions.
 (
