@@ -20,11 +20,11 @@ CASH_ONE = 1_000_000
 PPM = 1_000_000
 """Parts per million, the unit of fee rates."""
 
+# Durations in nanoseconds, the unit of every time.
 MICROSECOND = 1_000
 MILLISECOND = 1_000_000
 SECOND = 1_000_000_000
 MINUTE = 60 * SECOND
-"""Durations in nanoseconds, the unit of every time."""
 
 QTY_MAX = 10**14
 """Largest quantity of one event: 10^12 contracts. Keeps price x qty inside int64."""

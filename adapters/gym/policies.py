@@ -1,8 +1,8 @@
 """Policies as strategies: what was trained in an environment, run by the ordinary Backtest.
 
 A `PolicyStrategy` sees what the environment shows, made by the same kernels from the state of the
-run, and acts by the same codec, through nothing but the gateway. `evaluate` compares policies and
-strategies on markets, each with the band of its runs.
+run, and acts by the same codec, whose commands go through the gateway. `evaluate` compares
+policies and strategies on markets, each with the band of its runs.
 """
 
 from __future__ import annotations
