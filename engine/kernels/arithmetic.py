@@ -7,6 +7,7 @@ from ..fees import CENT, SCALE, Rebate, Round
 from ..units import PRICE_ONE
 
 _FITS = (1 << 62) - 1
+_SMALL_A, _SMALL_B = 1 << 42, 1 << 20
 _NEAREST = int(Round.NEAREST)
 _UP = int(Round.UP)
 _NONE = int(Rebate.NONE)
@@ -19,7 +20,8 @@ def muldiv(a: int, b: int, c: int, up: int) -> int:
 
     a and b are not negative, 0 < c < 2^61, and the quotient must fit int64.
     """
-    if a == 0 or b <= _FITS // a:
+    # The first question spares most calls the division of the second.
+    if (a < _SMALL_A and b < _SMALL_B) or a == 0 or b <= _FITS // a:
         quotient = a * b // c
         if up and quotient * c != a * b:
             quotient += 1

@@ -198,9 +198,13 @@ def give_back(state, base):
     """
     top = state[base + TOP]
     for side in range(2):
-        for rank in range(top + 1):
-            if rank + state[base + OWN_BUY + 1 - side] < top:
-                state[level_at(state, base, side, rank) + TAKEN] = 0
+        # Nothing is taken behind the recorded best.
+        rank = min(state[base + BEST_BUY + side], top - 1 - state[base + OWN_BUY + 1 - side])
+        level = level_at(state, base, side, rank)
+        while rank > 0:
+            state[level + TAKEN] = 0
+            rank -= 1
+            level -= LEVEL_WORDS
     _restore_at(state, base, NO_TIME)
 
 
