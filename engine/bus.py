@@ -493,7 +493,7 @@ class Bus:
             self._seal(0)
         run = self.run
         state = self.state.copy()
-        for word in (layout.WATCH, layout.SEEN, layout.ARRIVES):
+        for word in (layout.WATCH, layout.HAPPENED, layout.ARRIVES):
             state[word] = 0
         state[layout.WATCH_MARKET] = -1
         seen = run.seen.copy() if self.sees_late else state

@@ -17,7 +17,7 @@ from . import events
 from .bus import NO_STOP
 from .errors import StrategyError, user_code
 from .kernels import layout, loop
-from .kernels.layout import CURSOR, JOURNAL_COUNT, ROWS, SEEN
+from .kernels.layout import CURSOR, HAPPENED, JOURNAL_COUNT, ROWS
 from .kernels.programs import BOOK_CHANGES
 from .programs import CompiledStrategy
 from .schema import NO_TIME, CauseKind, JournalKind, TapeKind
@@ -301,7 +301,7 @@ class Player:
         sim = self.sim
         bus = sim.bus
         memory = bus.memory
-        seen = memory[SEEN]
+        seen = memory[HAPPENED]
         cursor = memory[CURSOR]
         rows = sim.session.tape.rows
         sim.serve()

@@ -28,16 +28,16 @@ from .layout import (
     FLAGS,
     FLIGHT_COUNT,
     GROUP,
+    HAPPENED,
     JOURNAL_BASE,
     JOURNAL_COUNT,
-    JOURNAL_ROWS,
+    JOURNALED,
     KILLED,
     LEFT,
     NOW,
     NUMBER,
     RANK,
     REQUESTS,
-    SEEN,
     SIDE,
     SIGHT,
     TIF,
@@ -131,10 +131,10 @@ def publish(run):
     if market == NO_MARKET:
         number = state[ACCOUNT_ROWS]
     else:
-        number = state[base_of(state, market) + JOURNAL_ROWS]
+        number = state[base_of(state, market) + JOURNALED]
     row["row"] = number
     run.places[at] = state[CURSOR]
-    state[SEEN] |= 1 << (16 + np.int64(row["kind"]))
+    state[HAPPENED] |= 1 << (16 + np.int64(row["kind"]))
     apply_journal(state, row)
     return (_CAUSE_JOURNAL, market, number)
 
@@ -174,7 +174,7 @@ def apply_journal(state, row):
             apply_group(state, row)
     else:
         base = base_of(state, market)
-        state[base + JOURNAL_ROWS] += 1
+        state[base + JOURNALED] += 1
         if kind == _RESTORED:
             give_back(state, base)
         elif kind == _MISSED:

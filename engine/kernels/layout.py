@@ -50,7 +50,7 @@ class Run(NamedTuple):
     JOURNAL_BASE,  # journal number of rows[0]
     WATCH_MARKET,  # market whose bursts end an advance; -1 any
     WATCH,  # bit set of the kinds that end an advance: TapeKind, and JournalKind << 16
-    SEEN,  # bit set, as WATCH, of what happened since the last advance
+    HAPPENED,  # bit set, as WATCH, of what happened since the last advance
     MIDWAY,  # 1 while the buffer filled up inside a burst
     DECISIONS,  # periodic decisions made by a compiled strategy
     ERROR,  # see ERROR_*; set by verbs of compiled strategies
@@ -195,7 +195,7 @@ CASH, RESERVED, FEES, REALISED, COSTS, RETURNED, ACCOUNT_END = range(REWARD_END,
     TAKER_FLAT,  # for each contract besides the rate, $0.000001
     MAKER_FLAT,
     NUMBERS,  # orders numbered so far
-    JOURNAL_ROWS,  # journal rows of this market so far
+    JOURNALED,  # journal rows of this market so far
     PAUSE,  # flags of the pause
     RESTORE_AT,  # when what own fills took is given back; NO_TIME never
     ORDERS,  # offset of the order slots, absolute
@@ -250,7 +250,7 @@ QTY, TAKEN, OWN, LEVEL_WORDS = range(4)
 ) = range(15)
 
 # Words of an order group: then its window, pairs of (ts, qty), oldest first.
-GROUP_LIMIT, TRIGGERED, ENTRIES, LAST_MARKET, LAST_ROW, WINDOW = range(6)
+WINDOW_LIMIT, TRIGGERED, ENTRIES, LAST_MARKET, LAST_ROW, WINDOW = range(6)
 WINDOW_ENTRIES = 32
 GROUP_WORDS = WINDOW + 2 * WINDOW_ENTRIES
 
