@@ -184,7 +184,7 @@ def entry(function: Function) -> Function:
         linked: Any = inner(function)
         kernel.get_call_template = linked.get_call_template
         kernel.get_overload = linked.get_overload
-    return kernel  # type: ignore[no-any-return]
+    return kernel
 
 
 def inner(function: Function) -> Function:
