@@ -109,6 +109,9 @@ class Codec:
                 f"action {actions.tolist()} of {self.name}: expected {len(self.dims)} "
                 f"{number}{plural}, not {actions.dtype} of shape {actions.shape[1:]}"
             )
+        least, most = actions.min(initial=0), actions.max(initial=0)
+        if len(self.dims) == 1 and not self.continuous and least >= 0 and most < self.dims[0]:
+            return actions.astype(np.int64)  # The usual case: nothing is outside.
         last = np.array(self.dims) - 1
         if not self.continuous:
             _check_within(self.name, actions, np.zeros_like(last), last)

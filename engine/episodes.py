@@ -1,8 +1,8 @@
 """Episodes over recorded markets: what environments are made of, ready for `kernels.episodes`.
 
-A `Course` is one market of a session laid out for episodes: its tape, the features of each moment,
-and states along the way, from which an episode can begin anywhere at once. All of it is a function
-of the session and the settings alone, and shared by every environment over it.
+A `Course` is one market of a session, or several, laid out for episodes: the tape, the features of
+each moment, and states along the way, from which an episode can begin anywhere at once. All of it
+is a function of the session and the settings alone, and shared by every environment over it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from .codecs import Codec, GivenCodec
 from .errors import TapeError
 from .kernels import episodes as kernel
 from .kernels import features as shared
+from .kernels import observe as own
 from .kernels.layout import CURSOR, JOURNAL_BASE, JOURNAL_COUNT
 from .observations import Feature, filler, recipe
 from .schema import JOURNAL_DTYPE, NO_TIME
@@ -32,7 +33,7 @@ CHECKPOINT_BYTES = 1 << 26
 """What the checkpoints of one market may take; where they would take more, they stand apart."""
 MOMENTS_MIN = 3
 """Moments that a market needs to be played."""
-_DECISION_ROOM = 9
+DECISION_ROOM = 9
 """Room in the journal buffer before a step, in units of what one event can write."""
 
 _CADENCES = {
@@ -171,69 +172,82 @@ class Plan:
 
 
 class Course:
-    """One market of a session, laid out for episodes. Read-only, and shared.
+    """One market of a session, or several, laid out for episodes. Read-only, and shared.
 
-    session: of the one market. columns: float32 (events, shared features wanted and 1), see
+    session: of these markets. tickers: of them, in the session's order. columns: float32 (events,
+    shared features wanted and 1), those of one market behind those of the other, see
     `kernels.features.fill_columns`. checkpoints, seen: int64 (checkpoints, words).
 
-    Raises TapeError for a market with fewer than three moments, or without a single quote.
+    Raises TapeError for fewer than three moments, or for a market without a single quote.
     """
 
     def __init__(
         self,
         whole: Session,
-        market: str | int,
+        markets: str | int | Sequence[str],
         features: Sequence[Feature],
         settings: Mapping[str, Any],
         venue_offset: int = 0,
         common: np.ndarray | None = None,
     ):
-        """common: of `session_columns`, for the rows of the market."""
-        index = whole.market_index(market)
-        self.ticker = whole.markets[index].ticker
-        self.session = whole.select(index)
+        """common: of `session_columns`, for the rows of the markets."""
+        chosen = (markets,) if isinstance(markets, (str, int)) else tuple(markets)
+        self.session = whole.select(*chosen)
+        self.tickers = tuple(market.ticker for market in self.session.markets)
         self.settings = dict(settings)
         queue = self.settings.get("queue")
         if queue is not None and queue.model is QueueModel.USER:
             raise ValueError("queue: a user's own model cannot be played in an environment yet")
         self.simulation = self.fresh()
         self.features = tuple(features)
-        self.recipe, wanted = recipe(features)
+        words, wanted = recipe(features)
         self.tape = self.session.tape.rows
-        self.columns = np.zeros((len(self.tape), len(wanted) + 1), np.float32)
         if common is None:
             common = session_columns(self.session)
-        shared.fill_columns(
-            self.fresh_plain().bus.run,
-            self.tape,
-            common,
-            np.append(wanted, venue_offset),
-            self.columns,
-            np.zeros(shared.SCRATCH_WORDS),
-        )
-        self._find_starts(whole.name)
+        wanted = np.append(wanted, venue_offset)
+        parts = [self._columns(ticker, common, wanted) for ticker in self.tickers]
+        self.columns = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        begins = np.cumsum([0, *(len(part) for part in parts[:-1])])
+        self.recipe = np.append(words, begins)
+        self._find_starts(whole.name, parts)
         self._lay_checkpoints()
 
     def fresh(self) -> Simulation:
         """Return a simulation before its first event."""
         return Simulation(self.session, **self.settings)
 
-    def fresh_plain(self) -> Simulation:
-        """Return one without latency: what the market alone is like."""
-        return Simulation(self.session, **self.settings | {"latency": ZERO_LATENCY})
+    def _columns(self, ticker: str, common: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        """Return the columns of one market: what it alone is like, without delays or orders."""
+        rows = self.tape["market"] == self.session.market_index(ticker)
+        alone = self.session.select(ticker)
+        columns = np.zeros((len(alone.tape), len(wanted)), np.float32)
+        plain = {"latency": ZERO_LATENCY, "market_fees": (), "others": ()}
+        shared.fill_columns(
+            Simulation(alone, **self.settings | plain).bus.run,
+            alone.tape.rows,
+            common[rows],
+            wanted,
+            columns,
+            np.zeros(shared.SCRATCH_WORDS),
+        )
+        return columns
 
-    def _find_starts(self, name: str) -> None:
+    def _find_starts(self, name: str, parts: Sequence[np.ndarray]) -> None:
         ends = np.flatnonzero(np.diff(self.tape["ts"], append=NO_TIME)) + 1
         if len(ends) < MOMENTS_MIN:
             raise TapeError(
-                f"session {name}, market {self.ticker}: {len(ends)} moments; an episode needs "
-                f"{MOMENTS_MIN} at least"
+                f"session {name}, market {', '.join(self.tickers)}: {len(ends)} moments; an "
+                f"episode needs {MOMENTS_MIN} at least"
             )
-        live = np.flatnonzero(self.columns[:, -1]) + 1
-        if not len(live):
-            raise TapeError(
-                f"session {name}, market {self.ticker}: never has a quote; leave the market out"
-            )
+        is_live = np.zeros(len(self.tape), bool)
+        for market, part in enumerate(parts):
+            if not part[:, -1].any():
+                raise TapeError(
+                    f"session {name}, market {self.tickers[market]}: never has a quote; leave the "
+                    "market out"
+                )
+            is_live[self.tape["market"] == market] = part[:, -1] != 0
+        live = np.flatnonzero(is_live) + 1
         self.first_start = int(live[0])
         before_end = live[live <= int(ends[-2])]
         self.last_start = int(before_end[-1]) if len(before_end) else self.first_start
@@ -243,7 +257,7 @@ class Course:
         bus = simulation.bus
         size = 8 * len(bus.state) * (2 if bus.sees_late else 1)
         apart = max(CHECKPOINT_ROWS, -(-len(self.tape) * size // CHECKPOINT_BYTES))
-        self.opening = bus.run.rows[:1].copy()
+        self.opening = bus.run.rows[: bus.accounts].copy()
         states, seen = [bus.state.copy()], [bus.run.seen.copy()]
         for row in range(apart, len(self.tape), apart):
             simulation.advance(stop=row)
@@ -267,7 +281,8 @@ class Course:
         row = int(np.searchsorted(self.tape["ts"], ts, side="right"))
         if not self.first_start <= row <= self.last_start:
             first, last = (int(self.tape["ts"][r - 1]) for r in (self.first_start, self.last_start))
-            raise ValueError(f"start: {ts}; {self.ticker} is quoted from {first} to {last}, in ns")
+            names = ", ".join(self.tickers)
+            raise ValueError(f"start: {ts}; {names} is quoted from {first} to {last}, in ns")
         return row
 
     def begin_after(self, ts: int) -> None:
@@ -275,12 +290,13 @@ class Course:
         quoted then."""
         row = int(np.searchsorted(self.tape["ts"], ts, side="right")) + 1
         if row > self.last_start:
-            raise TapeError(f"market {self.ticker}: nothing is quoted after {ts} ns")
+            names = ", ".join(self.tickers)
+            raise TapeError(f"market {names}: nothing is quoted after {ts} ns")
         self.first_start = max(self.first_start, row)
 
     @cached_property
     def pool(self) -> kernel.Pool:
-        """The pool of this one market."""
+        """The pool of this course alone."""
         return pool_of((self,))
 
 
@@ -302,7 +318,7 @@ def pool_of(courses: Sequence[Course]) -> kernel.Pool:
     widths = {len(course.simulation.bus.state) for course in courses}
     if len(widths) > 1:
         grids = ", ".join(
-            f"{each.ticker} {each.session.markets[0].levels} levels" for each in courses[:8]
+            f"{each.tickers[0]} {each.session.markets[0].levels} levels" for each in courses[:8]
         )
         raise ValueError(f"markets of different price grids in one vector: {grids}; make one each")
     table = np.zeros((len(courses), kernel.COURSE_WORDS), np.int64)
@@ -344,7 +360,7 @@ class Episode:
     what `kernels.episodes` keeps beside the state.
     """
 
-    __slots__ = ("_fill", "_outs", "_plan", "course", "plan", "simulation", "words")
+    __slots__ = ("_fill", "_outs", "_plan", "_room", "course", "plan", "simulation", "words")
 
     def __init__(self, course: Course, plan: Plan, words: np.ndarray | None = None):
         """words: of an environment, to go on with; else of one that has played no episode."""
@@ -354,8 +370,9 @@ class Episode:
         self._plan = plan.words(course.slack)
         self.words = np.concatenate([self._plan, env_words() if words is None else words])
         scratch = np.zeros(len(self.simulation.bus.state), np.int64)
-        self._outs = scratch, np.zeros(shared.BOOK_FEATURES)
+        self._outs = scratch, np.zeros(own.FEATURES)
         self._fill = filler(course.features)
+        self._room = DECISION_ROOM * len(course.tickers) * course.slack
 
     @property
     def env(self) -> np.ndarray:
@@ -374,14 +391,16 @@ class Episode:
         self.simulation.delivered_journal = bus.sight[JOURNAL_COUNT]
 
     def act(self, action: np.ndarray) -> None:
-        """Send what an action of a user's codec stands for; the next `step` goes on from there."""
+        """Send what an action of a user's codec stands for, that of each market behind the other;
+        the next `step` goes on from there."""
         simulation, bus = self.simulation, self.simulation.bus
-        bus.reserve(_DECISION_ROOM * bus.slack)
+        bus.reserve(self._room)
         by_time = self.plan.cadence.kind == "time"
         simulation.cause = TIMED if by_time else simulation.last_burst()
         simulation.is_playing = True
         try:
-            self.plan.codec.act(simulation, 0, action)
+            for market, part in enumerate(np.split(action, len(self.course.tickers))):
+                self.plan.codec.act(simulation, market, part)
         finally:
             simulation.is_playing = False
             self._note()
@@ -400,15 +419,15 @@ class Episode:
     def step(self, action: np.ndarray, observation: np.ndarray, mask: np.ndarray) -> None:
         """Act, go on to the next moment, and write what is observed then.
 
-        action: int64. observation: float32. mask: int8. Raises CapacityError where order slots or
-        flights run out.
+        action: int64. observation: float32. mask: int8. Of several markets one stands behind the
+        other. Raises CapacityError where order slots or flights run out.
         """
         bus = self.simulation.bus
         course = self.course
         outs = observation, mask, *self._outs
         status = kernel.MORE
         while status == kernel.MORE:
-            bus.reserve(_DECISION_ROOM * bus.slack)
+            bus.reserve(self._room)
             status = kernel.step(
                 bus.run, course.tape, course.delivered, course.columns, course.recipe,
                 self.words, action, outs,
@@ -416,7 +435,7 @@ class Episode:
         if status == kernel.FAILED:
             raise bus.command_error()
         if self._fill is not None:
-            self._fill(bus.run, observation)
+            self._show_own(observation)
 
     def show(self, observation: np.ndarray, mask: np.ndarray) -> None:
         """Write what is observed now."""
@@ -425,7 +444,12 @@ class Episode:
         run = self.simulation.bus.run
         kernel.show(run, course.columns, course.recipe, self.words, outs)
         if self._fill is not None:
-            self._fill(run, observation)
+            self._show_own(observation)
+
+    def _show_own(self, observation: np.ndarray) -> None:
+        """Write what the user's own features observe."""
+        for market, shown in enumerate(np.split(observation, len(self.course.tickers))):
+            self._fill(self.simulation.bus.run, market, shown)
 
     def fork(self) -> Episode:
         """Return an independent copy of the episode as it stands."""

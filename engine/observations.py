@@ -227,7 +227,8 @@ def bounds(features: Sequence[Feature]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def filler(features: Sequence[Feature]) -> Any:
-    """Return a compiled function(run, out) that writes the users' features; None without any."""
+    """Return a compiled function(run, market, out) that writes the users' features of a market;
+    None without any."""
     fill = None
     for place, each in reversed(list(enumerate(features))):
         if each.function is not None:
@@ -250,20 +251,20 @@ def filler_of_many(features: Sequence[Feature]) -> Any:
             state = envs.states[k]
             seen = envs.seen[k] if len(envs.seen) > 0 else state
             run = Run(state, envs.rows[buffer], envs.places[buffer], seen, pool.tables)
-            fill(run, envs.observations[k])
+            fill(run, 0, envs.observations[k])
 
     return fill_many
 
 
 @compiled
-def _nothing(run, out):  # type: ignore[no-untyped-def]
+def _nothing(run, market, out):  # type: ignore[no-untyped-def]
     pass
 
 
 def _chain(function: Any, place: int, rest: Any) -> Any:
     @compiled
-    def fill(run, out):  # type: ignore[no-untyped-def]
-        out[place] = function(run, 0)
-        rest(run, out)
+    def fill(run, market, out):  # type: ignore[no-untyped-def]
+        out[place] = function(run, market)
+        rest(run, market, out)
 
     return fill

@@ -81,7 +81,7 @@ def test_core_has_no_constant(gold):
 
 
 def log_size(qty: int) -> float:
-    return min(math.log1p(qty / 100) / math.log1p(10_000), 1.0)
+    return min(math.log(1 + qty / 100) / math.log(10_001), 1.0)
 
 
 def balance(one: int, other: int) -> float:

@@ -30,6 +30,7 @@ LAYERS = (
     {"gateway", "simulation"},
     {"player", "rounds", "accounts", "codecs", "observations"},
     {"episodes"},
+    {"contests"},
     {"config"},
     {"backtest", "result", "metrics", "explain", "accounting", "trust", "evidence", "band",
      "ledger"},

@@ -22,11 +22,11 @@ from foldbook.engine.ledger import LEDGER_DTYPE, ledger
 from foldbook.engine.schema import Mark
 from foldbook.engine.simulation import Simulation
 
-from .setting import Setting, check_cash, check_options, needs_reset, seed_of
+from .setting import Place, Setting, check_cash, check_options, needs_reset, seed_of
 
 _P = kernel.PLAN_WORDS
-_WHOLE = frozenset((int, np.int64))
-OPTIONS = ("session", "market", "start", "cash")
+WHOLE = frozenset((int, np.int64))
+"""Types of an action that are looked at no further: whole numbers, and no truth values."""
 
 
 class MarketEnv(gymnasium.Env[np.ndarray, Any]):
@@ -38,6 +38,7 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
     action_mask. `reset(options=)` takes session (index), market (ticker), start (ns) and cash.
     """
 
+    reset_options: tuple[str, ...] = ("session", "market", "start", "cash")
     metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 10}  # noqa: RUF012
 
     def __init__(self, session: Any, *, render_mode: str | None = None, **options: Any):
@@ -45,26 +46,30 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
             raise ValueError(f"render_mode: {render_mode!r}; expected ansi or rgb_array")
         self.render_mode = render_mode
         self._made_of = {"session": session, "render_mode": render_mode, **options}
-        self.setting = Setting(session, **options)
+        self.setting = self._setting(session, **options)
         self.action_space = self.setting.action_space()
         self.observation_space = self.setting.observation_space()
         codec = self._codec = self.setting.codec
         self._given = codec if isinstance(codec, GivenCodec) else None
-        self._choices = 0 if self._given or len(codec.dims) > 1 else codec.dims[0]
+        slots = self.setting.slots
+        self._choices = 0 if self._given or slots * len(codec.dims) > 1 else codec.dims[0]
         self._scale = self.setting.scale
         self._has_mask = codec.has_mask
-        self._weights = np.arange(1, len(self.setting.choice.markets) + 1)
-        self._episodes: dict[tuple[int, str], Episode] = {}
+        self._episodes: dict[Place, Episode] = {}
         self._episode: Episode | None = None
-        self._market = (-1, "")
+        self._market: Place = (-1, "")
         self._env_words = env_words()
-        self._action = np.zeros(4 if self._given else len(codec.dims), np.int64)
-        self._size = len(self.setting.features)
-        self._mask = np.ones(codec.dims[0] if self._has_mask else 0, np.int8)
+        self._action = np.zeros(slots * (4 if self._given else len(codec.dims)), np.int64)
+        self._size = slots * len(self.setting.features)
+        self._mask = np.ones(slots * codec.dims[0] if self._has_mask else 0, np.int8)
         self._frames = np.zeros((self.setting.stack, self._size), np.float32)
         self._squares = 0
         self._stands = array("q")
         self._values = array("q")
+
+    def _setting(self, session: Any, **options: Any) -> Setting:
+        """Return what is played by the options."""
+        return Setting(session, **options)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -92,13 +97,15 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin an episode: see Gymnasium; options as in the class."""
-        given = check_options(options, OPTIONS)
+        given = check_options(options, self.reset_options)
         super().reset(seed=seed)
         words = self._env_words if self._episode is None else self._episode.env
         if seed is not None or self._episode is None:
             words[kernel.SEED] = seed_of(self.np_random, seed)
             words[kernel.EPISODE] = 0
-        market = self._next(given, words)
+        is_named = "market" in given or "session" in given
+        setting = self.setting
+        market = setting.named(given, self._market[0]) if is_named else setting.drawn(words)
         if market not in self._episodes:
             self._episodes[market] = Episode(self.setting.course(market), self.setting.plan)
         episode = self._episodes[market]
@@ -112,9 +119,7 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
         self._memory = memoryview(episode.words)  # type: ignore[arg-type]
         self._squares = 0
         self._stands, self._values = array("q"), array("q")
-        observation = np.empty(self._size, np.float32)
-        self._mask = np.ones(len(self._mask), np.int8)
-        episode.show(observation, self._mask)
+        observation = self._look(episode)
         self._frames = np.tile(observation, (self.setting.stack, 1))
         return self._shown(observation), self._info()
 
@@ -126,34 +131,22 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
         if self.render_mode == "rgb_array":
             self._values.append(self._memory[_P + kernel.VALUE])
         if self._given and self._has_mask:
-            self._mask = self._given.mask(self.simulation, 0)
+            self._ask(self._given)
         if self.setting.stack == 1:
             return observation
         self._frames = np.concatenate([self._frames[1:], observation[None]])
         return self._frames.copy()
 
-    def _next(self, given: dict[str, Any], words: np.ndarray) -> tuple[int, str]:
-        """Return (session, ticker) of the next episode."""
-        choice = self.setting.choice
-        if "market" in given or "session" in given:
-            return self._named(given)
-        plan = self.setting.plan.words(0)
-        return choice.markets[kernel.next_market(self._weights, np.concatenate([plan, words]))]
+    def _ask(self, codec: GivenCodec) -> None:
+        """Take the mask that a codec of the user's own gives."""
+        self._mask = codec.mask(self.simulation, 0)
 
-    def _named(self, given: dict[str, Any]) -> tuple[int, str]:
-        played = self.setting.sessions
-        index = given.get("session", self._market[0] if self._market[0] >= 0 else 0)
-        if not isinstance(index, int) or not 0 <= index < len(played):
-            raise ValueError(f"reset: session {index!r}; expected 0 to {len(played) - 1}")
-        ticker = given.get("market")
-        if ticker is None:
-            ticker = next((t for k, t in self.setting.choice.markets if k == index), None)
-            ticker = ticker or played[index].markets[0].ticker
-        try:
-            played[index].market_index(ticker)
-        except KeyError as error:
-            raise ValueError(f"reset: {error.args[0]}") from None
-        return index, ticker
+    def _look(self, episode: Episode) -> np.ndarray:
+        """Return what is observed before the first step."""
+        observation = np.empty(self._size, np.float32)
+        self._mask = np.ones(len(self._mask), np.int8)
+        episode.show(observation, self._mask)
+        return observation
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Send what an action stands for and go on to the next moment: see Gymnasium.
@@ -164,15 +157,21 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
         episode = self._episode
         if episode is None or self._memory[_P + kernel.OVER]:
             raise needs_reset(begun=episode is not None)
-        if type(action) in _WHOLE and 0 <= action < self._choices:
+        if type(action) in WHOLE and 0 <= action < self._choices:
             self._action[0] = action
         elif self._given:
             episode.act(self._given.validate(action))
         else:
             self._action[:] = self._codec.validate(action)
         observation = np.empty(self._size, np.float32)
-        self._mask = np.ones(len(self._mask), np.int8)
+        self._mask = np.empty_like(self._mask)
         episode.step(self._action, observation, self._mask)
+        return self._stepped(observation)
+
+    def _stepped(
+        self, observation: np.ndarray
+    ) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Return what a step came to."""
         memory = self._memory
         units = memory[_P + kernel.REWARD_UNITS]
         self._squares += units * units
@@ -288,7 +287,7 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        MarketEnv.__init__(self, **state["made_of"])
+        type(self).__init__(self, **state["made_of"])
         self._np_random, self._np_random_seed = state["np_random"], state["np_random_seed"]
         self.action_space, self.observation_space = state["spaces"]
         self._mask, self._frames = state["mask"], state["frames"]

@@ -18,7 +18,7 @@ from foldbook.engine import Backtest, MarketStatus, Result
 from foldbook.engine.band import Band
 from foldbook.engine.episodes import Course, env_words
 from foldbook.engine.kernels import episodes as kernel
-from foldbook.engine.kernels import features as shared
+from foldbook.engine.kernels import observe as own
 from foldbook.engine.kernels.layout import JOURNAL_COUNT
 from foldbook.engine.observations import filler
 from foldbook.engine.schema import NO_TIME, JournalKind
@@ -130,12 +130,12 @@ class PolicyStrategy:
             # The book is looked at itself, whether or not own fills have taken of it.
             words[_P + kernel.TAKES] = 1
         if not self._outs:
-            self._outs = (np.zeros(len(sim.bus.state), np.int64), np.zeros(shared.BOOK_FEATURES))
+            self._outs = (np.zeros(len(sim.bus.state), np.int64), np.zeros(own.FEATURES))
         course, run = self.course, sim.bus.run
         outs = (self._observation, self._mask, *self._outs)
         kernel.show(run, course.columns, course.recipe, words, outs)
         if self._fill is not None:
-            self._fill(run, self._observation)
+            self._fill(run, 0, self._observation)
         return self._observation.copy(), self._mask == 1
 
 

@@ -30,18 +30,18 @@ _OWN = (52, 96, 190)
 _LADDERS = ((Side.SELL, _ASK), (Side.BUY, _BID))
 
 
-def text(simulation: Simulation) -> str:
+def text(simulation: Simulation, market: int = 0) -> str:
     """Return the book with the own orders beside it, the position and the value, as lines."""
-    own = _own(simulation)
-    lines = [_title(simulation)]
-    for side, levels in _ladders(simulation).items():
+    own = _own(simulation, market)
+    lines = [_title(simulation, market)]
+    for side, levels in _ladders(simulation, market).items():
         for price, qty in levels:
             mark = f"  own {decimal_qty(own[side, price])}" if (side, price) in own else ""
             name = "bid" if side is Side.BUY else "ask"
             lines.append(f"{name} {decimal_price(price)} {decimal_qty(qty):>12}{mark}")
         if side is Side.SELL:
             lines.append("-" * 23)
-    return "\n".join([*lines, _account(simulation)])
+    return "\n".join([*lines, _account(simulation, market)])
 
 
 def picture(simulation: Simulation, values: Sequence[int] = ()) -> np.ndarray:
@@ -61,15 +61,15 @@ def picture(simulation: Simulation, values: Sequence[int] = ()) -> np.ndarray:
     return np.asarray(image, np.uint8).copy()
 
 
-def _title(simulation: Simulation) -> str:
-    book = simulation.book(0)
+def _title(simulation: Simulation, market: int = 0) -> str:
+    book = simulation.book(market)
     seconds = (simulation.now - simulation.session.start) // 1_000_000_000
-    place = f"{simulation.tickers[0]}  {book.status.name}  +{seconds // 60}:{seconds % 60:02d}"
+    place = f"{simulation.tickers[market]}  {book.status.name}  +{seconds // 60}:{seconds % 60:02d}"
     return place if book.is_trusted else f"{place}  (gap)"
 
 
-def _account(simulation: Simulation) -> str:
-    position = simulation.positions.qty(0)
+def _account(simulation: Simulation, market: int = 0) -> str:
+    position = simulation.positions.qty(market)
     outcome = "YES" if position > 0 else "NO" if position < 0 else "flat"
     held = f"{decimal_qty(abs(position))} {outcome}" if position else outcome
     return (
@@ -78,19 +78,19 @@ def _account(simulation: Simulation) -> str:
     )
 
 
-def _own(simulation: Simulation) -> dict[tuple[Side, int], int]:
+def _own(simulation: Simulation, market: int = 0) -> dict[tuple[Side, int], int]:
     """Return the own open quantity at each side and price."""
     own: dict[tuple[Side, int], int] = {}
-    for order in simulation.orders.open(0):
+    for order in simulation.orders.open(market):
         place = order.side, order.price
         own[place] = own.get(place, 0) + order.left
     return own
 
 
-def _ladders(simulation: Simulation) -> dict[Side, list[tuple[int, int]]]:
+def _ladders(simulation: Simulation, market: int = 0) -> dict[Side, list[tuple[int, int]]]:
     """Return (price, displayed quantity) of the best levels and of those with own orders, from the
     highest price down."""
-    book, own = simulation.book(0), _own(simulation)
+    book, own = simulation.book(market), _own(simulation, market)
     ladders = {}
     for side, shown in ((Side.SELL, book.asks(LEVELS)), (Side.BUY, book.bids(LEVELS))):
         levels = dict(shown)

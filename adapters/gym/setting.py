@@ -22,6 +22,7 @@ from gymnasium import spaces
 from foldbook.engine import Session, TapeError, TapeKind, dollars
 from foldbook.engine.codecs import Codec, GivenCodec, UserCodec, codec_of
 from foldbook.engine.episodes import Cadence, Course, Plan, Rewards, session_columns
+from foldbook.engine.kernels import episodes as kernel
 from foldbook.engine.observations import Feature, bounds, features_of
 from foldbook.engine.simulation import Simulation
 from foldbook.engine.specs import LIMIT_MAX, ZERO_LATENCY
@@ -36,19 +37,22 @@ REWARD_SCALE = 1e-8
 ORDER_CAPACITY = 8
 ORDER_CAPACITY_DELAYED = 64
 """Orders on their way hold a slot too."""
-_SETTINGS = inspect.signature(Simulation).parameters.keys() - {"session", "projections"}
+_SETTINGS = inspect.signature(Simulation).parameters.keys() - {"session", "projections", "others"}
 Source = Session | str | os.PathLike[str]
+Place = tuple[int, Any]
+"""(session index, ticker or tickers): what an episode plays."""
 
 
 @attrs.frozen
 class Choice:
     """Which markets of the sessions are played.
 
-    markets: (session index, ticker) of each. order: "random" or "next". hindsight: whether they
+    markets: (session index, ticker) of each; of those that are played together their tickers, in
+    the session's order. order: "random" or "next". hindsight: whether they
     were chosen by what happens later. since: ns into the session from which an episode may begin.
     """
 
-    markets: tuple[tuple[int, str], ...]
+    markets: tuple[Place, ...]
     order: str
     hindsight: bool = False
     since: int = 0
@@ -66,6 +70,9 @@ class Setting:
     markets whose recording has gaps. The rest are the settings of a Simulation. Raises
     ValueError, TypeError or TapeError for what cannot be played, naming it.
     """
+
+    slots = 1
+    """Markets that there is room for in an action and an observation."""
 
     def __init__(
         self,
@@ -114,7 +121,7 @@ class Setting:
             "client_ids": 0, "order_groups": 0,
             **settings, "cash": cash,
         }  # fmt: skip
-        self._courses: dict[tuple[int, str], Course] = {}
+        self._courses: dict[Place, Course] = {}
         self._common: dict[int, np.ndarray] = {}
 
     @property
@@ -127,34 +134,61 @@ class Setting:
         """Names of the observed numbers, in order."""
         return tuple(each.name for each in self.features)
 
-    def course(self, market: tuple[int, str]) -> Course:
-        """Return a market laid out for episodes; worked out when it is first played."""
+    def course(self, market: Place) -> Course:
+        """Return what is played laid out for episodes; worked out when it is first played."""
         if market not in self._courses:
-            index, ticker = market
+            index, names = market
             session = self.sessions[index]
             if index not in self._common:
                 self._common[index] = session_columns(session)
-            rows = session.tape.rows
-            of_market = rows["market"] == session.market_index(ticker)
+            tickers = [names] if isinstance(names, str) else names
+            rows = session.tape.rows["market"]
+            played = [session.market_index(ticker) for ticker in tickers]
             if not self.gaps:
-                _refuse_gaps(session, ticker, rows[of_market])
+                for number, ticker in zip(played, tickers, strict=True):
+                    _refuse_gaps(session, ticker, session.tape.rows[rows == number])
             course = Course(
-                session, ticker, self.features, self.settings,
-                venue_offset(session.start), self._common[index][of_market],
+                session, names, self.features, self.settings,
+                venue_offset(session.start), self._common[index][np.isin(rows, played)],
             )  # fmt: skip
             if self.choice.since:
                 course.begin_after(session.start + self.choice.since)
             self._courses[market] = course
         return self._courses[market]
 
+    def drawn(self, words: np.ndarray) -> Place:
+        """Return what the next episode plays. words: of the environment."""
+        weights = np.arange(1, len(self.choice.markets) + 1)
+        return self.choice.markets[
+            kernel.next_market(weights, np.concatenate([self.plan.words(0), words]))
+        ]
+
+    def named(self, given: Mapping[str, Any], current: int) -> Place:
+        """Return what the options of a reset name: session (default: the current one) and market.
+
+        Raises ValueError for what is not there.
+        """
+        index = given.get("session", max(current, 0))
+        if not isinstance(index, int) or not 0 <= index < len(self.sessions):
+            raise ValueError(f"reset: session {index!r}; expected 0 to {len(self.sessions) - 1}")
+        ticker = given.get("market")
+        if ticker is None:
+            ticker = next((names for k, names in self.choice.markets if k == index), None)
+            return index, ticker or self.sessions[index].markets[0].ticker
+        try:
+            self.sessions[index].market_index(ticker)
+        except KeyError as error:
+            raise ValueError(f"reset: {error.args[0]}") from None
+        return index, ticker
+
     def action_space(self) -> spaces.Space[Any]:
         """Return the space of actions of one environment."""
-        dims = self.codec.dims
+        dims = self.codec.dims * self.slots
         if self.codec.continuous:
             return spaces.Box(-1.0, 1.0, (len(dims),), np.float32)
         return spaces.Discrete(dims[0]) if len(dims) == 1 else spaces.MultiDiscrete(list(dims))
 
-    def observation_space(self) -> spaces.Box:
+    def observation_space(self) -> spaces.Space[Any]:
         """Return the space of observations of one environment."""
         low, high = bounds(self.features)
         if self.stack > 1:

@@ -19,7 +19,7 @@ from foldbook.engine import CapacityError
 from foldbook.engine.codecs import Codec
 from foldbook.engine.episodes import env_words, pool_of
 from foldbook.engine.kernels import episodes as kernel
-from foldbook.engine.kernels import features as shared
+from foldbook.engine.kernels import observe as own
 from foldbook.engine.kernels.layout import ERROR, JOURNAL_BASE, JOURNAL_COUNT
 from foldbook.engine.observations import filler_of_many
 from foldbook.engine.schema import JOURNAL_DTYPE
@@ -138,7 +138,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
             np.ones((count, actions), np.int8),
             weights,
             np.zeros(words, np.int64),
-            np.zeros(shared.BOOK_FEATURES),
+            np.zeros(own.FEATURES),
         )
         self._envs = whole
         self._actions = np.zeros((count, len(self.codec.dims)), np.int64)

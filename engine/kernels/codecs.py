@@ -14,6 +14,7 @@ from .book import base_of, price_of, visible_best
 from .commands import cancel_now
 from .flights import next_submitted
 from .layout import (
+    ACCOUNTS,
     BEST_BUY,
     FLIGHT_COUNT,
     FLIGHT_WORDS,
@@ -39,9 +40,15 @@ from .layout import (
     TOTAL,
     Run,
 )
-from .orders import slot_at
+from .orders import next_of, slot_at
 from .positions import position_at
-from .refusals import Command, amend_refusal, submit_refusal
+from .refusals import (
+    Command,
+    amend_refusal,
+    any_order_refusal,
+    order_refusal,
+    submit_refusal,
+)
 from .verbs import amend, cancel, submit_as
 
 HOLD, BUY_YES, SELL_YES, BUY_NO, SELL_NO = range(5)
@@ -147,9 +154,26 @@ def quoted_price(side, quote, offset, grid):
 
 @inner
 def _quote(seen, base):
+    buy, sell = best_ranks(seen, base)
+    return price_of(seen, base, 0, buy), price_of(seen, base, 1, sell)
+
+
+@inner
+def best_ranks(seen, base):
+    """Return the ranks of the best bid and ask that the account in use sees: of what is displayed,
+    and of what others have open."""
     buy = visible_best(seen, base, 0, seen[base + BEST_BUY])
     sell = visible_best(seen, base, 1, seen[base + BEST_BUY + 1])
-    return price_of(seen, base, 0, buy), price_of(seen, base, 1, sell)
+    if seen[ACCOUNTS] > 1:
+        buy = max(buy, _best_of_others(seen, base, 0))
+        sell = max(sell, _best_of_others(seen, base, 1))
+    return buy, sell
+
+
+@inner
+def _best_of_others(seen, base, side):
+    slot = next_of(seen, base, seen[base + HEAD_BUY + side], False)
+    return seen[slot_at(seen, base, slot) + RANK] if slot > 0 else 0
 
 
 @small
@@ -181,7 +205,7 @@ def own_order(seen, market, side):
     """Return (number, price, total, left, is open) of the own order of a side that stays, number 0
     if there is none. One that is being canceled does not stay; one on its way is not open yet."""
     base = base_of(seen, market)
-    slot = seen[base + HEAD_BUY + side]
+    slot = next_of(seen, base, seen[base + HEAD_BUY + side], True)
     while slot > 0:
         at = slot_at(seen, base, slot)
         terms = price_of(seen, base, side, seen[at + RANK]), seen[at + TOTAL]
@@ -189,7 +213,7 @@ def own_order(seen, market, side):
         if not leaves:
             left = seen[at + LEFT] + total - seen[at + TOTAL]
             return seen[at + NUMBER], price, total, left, True
-        slot = seen[at + NEXT]
+        slot = next_of(seen, base, seen[at + NEXT], True)
     flight = next_submitted(seen, market, side, 0)
     while flight > 0:
         terms = seen[flight + OF_PRICE], seen[flight + OF_QTY]
@@ -201,7 +225,7 @@ def own_order(seen, market, side):
 
 
 @inner
-def _cancel_side(run, market, side):
+def cancel_side(run, market, side):
     """Cancel the own orders of a side that are not being canceled already."""
     order = own_order(run.seen, market, side)
     before = 0
@@ -250,7 +274,7 @@ def act(run, market, codec, action):
     if codec[CODEC] == NOW:
         submit_as(run, market, side, (price, qty, _IOC, 0))
         return
-    _cancel_side(run, market, 1 - side)
+    cancel_side(run, market, 1 - side)
     order = own_order(seen, market, side)
     if order[0] == 0:
         submit_as(run, market, side, (price, qty, _GTC, 0))
@@ -303,7 +327,7 @@ def _keep_quote(run, market, wanted):
     side, price, qty = wanted
     order = own_order(run.seen, market, side)
     if price == KEEP:
-        _cancel_side(run, market, side)
+        cancel_side(run, market, side)
     elif order[0] == 0:
         submit_as(run, market, side, (price, qty, _GTC, _POST_ONLY))
     else:
@@ -331,6 +355,7 @@ def mask_actions(run, market, codec, scratch, mask):
     held = (own_order(seen, market, 0), own_order(seen, market, 1))
     rests = codec[CODEC] == LIMIT
     as_is = Run(seen, run.rows, run.places, seen, run.tables)
+    takes_orders = any_order_refusal(seen, market) == _NONE
     trial = Run(scratch, run.rows, run.places, scratch, run.tables)
     freed = -1
     for action in range(1, len(mask)):
@@ -355,7 +380,11 @@ def mask_actions(run, market, codec, scratch, mask):
         cancels = rests and held[1 - side][4]
         # A cancel frees collateral and costs tokens: without a rate limit it only ever helps.
         if not cancels or seen[TOKEN_RATE] == 0:
-            mask[action] = _is_taken(as_is, command)
+            mask[action] = 0
+            if command.order > 0:
+                mask[action] = 1 if amend_refusal(as_is, command) == _NONE else 0
+            elif takes_orders:
+                mask[action] = 1 if order_refusal(as_is, command) == _NONE else 0
             if mask[action] == 1 or not cancels:
                 continue
         if freed != 1 - side:
@@ -365,15 +394,10 @@ def mask_actions(run, market, codec, scratch, mask):
             scratch[JOURNAL_COUNT] = run.state[JOURNAL_COUNT]
             freed = 1 - side
             _free(trial, market, freed)
-        mask[action] = _is_taken(trial, command)
-
-
-@inner
-def _is_taken(run, command):
-    """Return 1 if the venue would take a new order or an amend, 0 if it would not."""
-    if command.order == 0:
-        return 1 if submit_refusal(run, command) == _NONE else 0
-    return 1 if amend_refusal(run, command) == _NONE else 0
+        if command.order > 0:
+            mask[action] = 1 if amend_refusal(trial, command) == _NONE else 0
+        else:
+            mask[action] = 1 if submit_refusal(trial, command) == _NONE else 0
 
 
 @inner
@@ -385,8 +409,8 @@ def _free(run, market, side):
     state = run.state
     state[FLIGHT_COUNT] = 0
     base = base_of(state, market)
-    slot = state[base + HEAD_BUY + side]
+    slot = next_of(state, base, state[base + HEAD_BUY + side], True)
     while slot > 0:
         at = slot_at(state, base, slot)
-        slot = state[at + NEXT]
+        slot = next_of(state, base, state[at + NEXT], True)
         cancel_now(run, market, state[at + NUMBER])

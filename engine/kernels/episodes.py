@@ -2,7 +2,8 @@
 what came of it is read off the projections.
 
 One environment is a state and a few words beside it; many are an array of both, stepped by one
-call. Nothing here decides a fill or keeps a ledger: that is what the loop and the projections are
+call. Where a state has several markets, their actions, observations and masks stand one behind the
+other. Nothing here decides a fill or keeps a ledger: that is what the loop and the projections are
 for. What is drawn depends on the seed, the number of the episode and nothing else, so that one
 environment and one of many draw the same.
 """
@@ -13,14 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..compiled import entry, inner, small
+from ..compiled import entry, inner, prefetch, small
 from ..schema import NO_MARKET, NO_TIME, CauseKind, JournalKind, MarketStatus, OrderFlag
 from ..units import PPM, SECOND
-from .book import base_of, visible_best
+from .book import base_of, level_at, visible_best
 from .codecs import CODEC, CODEC_WORDS, GIVEN, act, copy_values, mask_actions
 from .delays import draw
-from .desks import desk_at
 from .layout import (
+    ACCOUNT,
     BEST_BUY,
     CASH,
     CAUSE_KIND,
@@ -33,11 +34,11 @@ from .layout import (
     FEES,
     JOURNAL_BASE,
     JOURNAL_COUNT,
+    MARKETS,
     NOW,
     PEAK,
     POSITION,
     REALISED,
-    REQUESTS,
     ROWS,
     SIGHT,
     START_CASH,
@@ -104,11 +105,11 @@ RESET_NEXT_STEP, RESET_SAME_STEP, RESET_DISABLED = range(3)
     DIGEST_LANE_4,
     FIXED_CASH,  # of every episode, or -1
     REWARD,  # of the last step, $0.000001 x ppm
-    HELD,  # 0.01 contract held at the end of the last step, and when that was
+    HELD,  # 0.01 contract held in all markets at the end of the last step, and when that was
     HELD_AT,
     KNOWN_CASH,  # the account as the agent knew it after the last step
     KNOWN_FEES,
-    KNOWN_POSITION,
+    KNOWN_POSITION,  # in the first market
     KNOWN_ROWS,  # of the journal
     ENV_WORDS,
 ) = range(33)
@@ -139,6 +140,8 @@ _CAUSE_TIMER = int(CauseKind.TIMER)
 _SETTLED = int(MarketStatus.SETTLED)
 _FOREVER = 1 << 62
 _CONTRACT = 100
+_LOOK_AHEAD = 20
+"""Rows of the tape that are fetched before a step."""
 _LANE = (1 << 31) - 1
 _TOP = (1 << 33) - 1
 
@@ -148,8 +151,8 @@ class Pool(NamedTuple):
     delivered: int64 beside it, empty where nothing delays sight. columns: float32 (events, k), see
     `features.fill_columns`. recipe: see `observe.observe`. table: int64 (markets, COURSE_WORDS).
     checkpoints, seen: int64 (checkpoints, words), states along the way; seen is empty where
-    nothing delays sight. tables: as of `layout.Run`. opening: JOURNAL_DTYPE (1,), the first row of
-    a run."""
+    nothing delays sight. tables: as of `layout.Run`. opening: JOURNAL_DTYPE (accounts,), the first
+    rows of a run."""
 
     tape: np.ndarray
     delivered: np.ndarray
@@ -166,15 +169,16 @@ class Pool(NamedTuple):
 def step(run, tape, delivered, columns, recipe, words, action, outs):
     """Take one step of one environment; return DONE, MORE (make room and call again), or FAILED.
 
-    words: int64, the plan's and then the environment's. action: int64. outs: (observation,
-    float32; mask, int8; scratch, int64, as long as a state; scratch, float64).
+    words: int64, the plan's and then the environment's. action: int64, of each market. outs:
+    (observation, float32, of each market; mask, int8, of each market; scratch, int64, as long as a
+    state; scratch, float64).
     """
     plan = words[:PLAN_WORDS]
     env = words[PLAN_WORDS:]
     status = _advance(run, tape, delivered, plan, env, action)
     if status == DONE:
-        _account(run, plan, env)
-        _end(run, len(tape), plan, env)
+        note_reward(run, plan, env)
+        note_end(run, len(tape), plan, env)
         _show(run, columns, recipe, plan, env, outs)
     return status
 
@@ -191,40 +195,38 @@ def note(run, words):
     env = words[PLAN_WORDS:]
     env[FILLS] = 0
     _note_order(run, env)
-    _read(run, env, False)
+    read(run, env)
 
 
 @inner
 def _show(run, columns, recipe, plan, env, outs):
     observation, mask, trial, scratch = outs
     times = (env[LAST_ORDER], env[STARTED_AT], env[TAKES])
-    observe(run, columns, recipe, times, scratch, observation)
-    if plan[HAS_MASK] == 1:
-        mask_actions(run, 0, plan, trial, mask)
+    markets = run.state[MARKETS]
+    size = len(observation) // markets
+    actions = len(mask) // markets
+    for market in range(markets):
+        shown = observation[market * size : (market + 1) * size]
+        observe(run, market, columns, recipe, times, scratch, shown)
+        if plan[HAS_MASK] == 1:
+            mask_actions(run, market, plan, trial, mask[market * actions : (market + 1) * actions])
 
 
 @inner
 def _advance(run, tape, delivered, plan, env, action):
     """Act, then go on to the next moment."""
-    state = run.state
     if env[STAGE] == ACTING:
-        _set_cause(run, tape, plan)
-        requests = state[desk_at(state, 0) + REQUESTS]
-        act(run, 0, plan, action)
-        state[CAUSE_KIND] = 0
-        state[CAUSE_MARKET] = 0
-        state[CAUSE_ROW] = 0
-        if state[ERROR] != ERROR_NONE:
+        if not decide(run, tape, plan, env, action):
             return FAILED
-        if state[desk_at(state, 0) + REQUESTS] != requests:
-            _note_order(run, env)
-        env[STOP] = _moment(run, plan, env)
+        env[STOP] = moment(run, plan, env)
         env[STAGE] = ADVANCING
         if plan[CODEC] != GIVEN:
             env[FILLS] = 0
     while True:
-        status = _go_on(run, tape, delivered, plan, env)
-        _read(run, env, plan[KEEPS_JOURNAL] == 0)
+        status = go_on(run, tape, delivered, plan, env)
+        read(run, env)
+        if plan[KEEPS_JOURNAL] == 0:
+            _forget(run)
         if status != FULL:
             break
         if plan[KEEPS_JOURNAL] == 1:
@@ -234,16 +236,35 @@ def _advance(run, tape, delivered, plan, env, action):
 
 
 @inner
+def decide(run, tape, plan, env, action):
+    """Send the commands of an action in each market, in their order; return whether all could be
+    sent."""
+    state = run.state
+    set_cause(run, tape, plan)
+    before = state[JOURNAL_COUNT]
+    words = len(action) // state[MARKETS]
+    for market in range(state[MARKETS]):
+        act(run, market, plan, action[market * words : (market + 1) * words])
+    clear_cause(state)
+    if state[ERROR] != ERROR_NONE:
+        return False
+    if state[JOURNAL_COUNT] != before:
+        _note_order(run, env)
+    return True
+
+
+@inner
 def _note_order(run, env):
     """Note when the last new order was sent."""
     state = run.state
     for number in range(max(env[READ], state[JOURNAL_BASE]), state[JOURNAL_COUNT]):
-        if run.rows[number - state[JOURNAL_BASE]]["kind"] == _SUBMITTED:
+        row = run.rows[number - state[JOURNAL_BASE]]
+        if row["kind"] == _SUBMITTED and row["account"] == state[ACCOUNT]:
             env[LAST_ORDER] = state[NOW]
 
 
 @inner
-def _set_cause(run, tape, plan):
+def set_cause(run, tape, plan):
     """Note what the decision reacts to: the clock, or the last row that was shown."""
     state = run.state
     cursor = run.seen[CURSOR]
@@ -252,9 +273,18 @@ def _set_cause(run, tape, plan):
         state[CAUSE_MARKET] = NO_MARKET
         state[CAUSE_ROW] = 0
         return
+    market = np.int64(tape[cursor - 1]["market"])
     state[CAUSE_KIND] = _CAUSE_TAPE
+    state[CAUSE_MARKET] = market
+    state[CAUSE_ROW] = run.seen[base_of(state, market) + ROWS] - 1
+
+
+@small
+def clear_cause(state):
+    """Note that nothing is being decided."""
+    state[CAUSE_KIND] = 0
     state[CAUSE_MARKET] = 0
-    state[CAUSE_ROW] = run.seen[base_of(state, 0) + ROWS] - 1
+    state[CAUSE_ROW] = 0
 
 
 @inner
@@ -267,7 +297,7 @@ def _quotes(seen):
 
 
 @inner
-def _moment(run, plan, env):
+def moment(run, plan, env):
     """Return what ends the step that begins: a row, a time, or a change from these quotes."""
     if plan[CADENCE] == EVERY_EVENTS:
         return run.state[CURSOR] + plan[EVERY]
@@ -277,7 +307,7 @@ def _moment(run, plan, env):
 
 
 @inner
-def _go_on(run, tape, delivered, plan, env):
+def go_on(run, tape, delivered, plan, env):
     """Play the tape to the end of the step; return REACHED or FULL."""
     state = run.state
     late = run.seen[SIGHT] != 0
@@ -336,23 +366,28 @@ def _changes_book(tape, first, stop):
 
 
 @inner
-def _read(run, env, forgets):
-    """Look at the journal rows that are new: count fills; fold the rows into the digest and, if it
-    forgets, give their room back."""
+def read(run, env):
+    """Look at the journal rows that are new: count the fills of the account in use; fold the rows
+    into the digest."""
     state = run.state
     base = state[JOURNAL_BASE]
     for number in range(env[READ], state[JOURNAL_COUNT]):
         row = run.rows[number - base]
         kind = row["kind"]
-        if kind == _FILL:
+        if kind == _FILL and row["account"] == state[ACCOUNT]:
             env[FILLS] += 1
             env[FILLS_ALL] += 1
         if kind == _MISSED or (kind == _FILL and row["flags"] & _TAKES_DEPTH != 0):
             env[TAKES] = 1
         _digest(env, row)
     env[READ] = state[JOURNAL_COUNT]
-    if not forgets:
-        return
+
+
+@inner
+def _forget(run):
+    """Give back the room of the journal rows that the agent knows."""
+    state = run.state
+    base = state[JOURNAL_BASE]
     known = min(run.seen[JOURNAL_COUNT], state[JOURNAL_COUNT])
     left = state[JOURNAL_COUNT] - known
     for k in range(left):
@@ -404,7 +439,7 @@ def _mixed(lane, value):
 
 
 @inner
-def _account(run, plan, env):
+def note_reward(run, plan, env):
     """Note what the step earned, and whether the episode is over."""
     seen = run.seen
     value = portfolio_value(seen)
@@ -418,12 +453,12 @@ def _account(run, plan, env):
         reward -= np.int64(held * plan[INVENTORY_COST] * PPM)
     env[REWARD_UNITS] = units
     env[REWARD] = reward
-    _stand(run, env)
+    stand(run, env)
     env[STEP] += 1
 
 
 @inner
-def _stand(run, env):
+def stand(run, env):
     """Note where the account stands at the end of a step."""
     seen = run.seen
     env[VALUE] = portfolio_value(seen)
@@ -433,15 +468,19 @@ def _stand(run, env):
     env[KNOWN_FEES] = seen[FEES]
     env[KNOWN_POSITION] = seen[position_at(0) + POSITION]
     env[KNOWN_ROWS] = seen[JOURNAL_COUNT]
-    env[HELD] = abs(env[KNOWN_POSITION])
+    env[HELD] = 0
+    for market in range(seen[MARKETS]):
+        env[HELD] += abs(seen[position_at(market) + POSITION])
     env[HELD_AT] = seen[NOW]
 
 
 @inner
-def _end(run, rows, plan, env):
-    """Note whether the episode is over: settled or worthless, or cut off."""
+def note_end(run, rows, plan, env):
+    """Note whether the episode is over: all settled or worthless, or cut off."""
     seen = run.seen
-    settled = seen[base_of(seen, 0) + STATUS] == _SETTLED
+    settled = True
+    for market in range(seen[MARKETS]):
+        settled = settled and seen[base_of(seen, market) + STATUS] == _SETTLED
     env[TERMINATED] = 1 if settled or portfolio_value(seen) <= 0 else 0
     ended = run.state[CURSOR] == rows and seen[CURSOR] == rows
     late = plan[LASTS] > 0 and run.state[NOW] >= env[STARTED_AT] + plan[LASTS]
@@ -493,8 +532,12 @@ def _nearest(checkpoints, first, count, row):
 def begin(run, pool, words, row):
     """Begin an episode in the one market of a pool: put a state where it starts, with nothing done
     yet. row: where, or -1 for what the plan says."""
-    plan = words[:PLAN_WORDS]
-    env = words[PLAN_WORDS:]
+    begin_at(run, pool, words[:PLAN_WORDS], words[PLAN_WORDS:], row)
+
+
+@inner
+def begin_at(run, pool, plan, env, row):
+    """See `begin`."""
     if row < 0:
         row = _first_row(pool.table, plan, env, 0)
     _begin(run, pool, plan, env, (0, row))
@@ -516,9 +559,10 @@ def _begin(run, pool, plan, env, choice):
     near = _nearest(pool.checkpoints, entry_of[CHECKPOINT], entry_of[CHECKPOINTS], row)
     copy_values(state, pool.checkpoints[near])
     state[JOURNAL_BASE] = 0
-    run.rows[0] = pool.opening[0]
-    run.places[0] = 0
-    run.rows[0]["ts"] = tape[0]["ts"]
+    for number in range(len(pool.opening)):
+        run.rows[number] = pool.opening[number]
+        run.places[number] = 0
+        run.rows[number]["ts"] = tape[0]["ts"]
     if late:
         copy_values(run.seen, pool.seen[near])
         run.seen[JOURNAL_BASE] = 0
@@ -539,8 +583,10 @@ def _begin(run, pool, plan, env, choice):
     env[EPISODE] += 1
     env[STARTED_AT] = state[NOW]
     env[LAST_ORDER] = NO_TIME
-    _read(run, env, plan[KEEPS_JOURNAL] == 0)
-    _stand(run, env)
+    read(run, env)
+    if plan[KEEPS_JOURNAL] == 0:
+        _forget(run)
+    stand(run, env)
     env[OPENED_WITH] = env[VALUE]
 
 
@@ -613,6 +659,7 @@ def step_many(envs, pool, plan, actions, first):
     (RESET_NEXT_STEP), or within the step (RESET_SAME_STEP), or not (RESET_DISABLED).
     """
     for k in range(first, len(envs.words)):
+        _look_ahead(envs, pool, k + 2)
         env = envs.words[k]
         if env[OVER] == 1:
             if plan[AUTORESET] == RESET_NEXT_STEP:
@@ -626,12 +673,30 @@ def step_many(envs, pool, plan, actions, first):
             delivered = delivered[market[TAPE_BEGIN] : market[TAPE_END]]
         if _advance(run, tape, delivered, plan, env, actions[k]) != DONE:
             return k
-        _account(run, plan, env)
-        _end(run, len(tape), plan, env)
+        note_reward(run, plan, env)
+        note_end(run, len(tape), plan, env)
         _show_one(envs, pool, plan, k, run)
         if env[OVER] == 1 and plan[AUTORESET] == RESET_SAME_STEP:
             _renew_one(envs, pool, plan, k)
     return len(envs.words)
+
+
+@inner
+def _look_ahead(envs, pool, k):
+    """Fetch what the step of an environment is about to read: nobody can guess where on the tape
+    it stands."""
+    if k >= len(envs.words):
+        return
+    state = envs.states[k]
+    market = pool.table[envs.words[k][MARKET]]
+    row = market[TAPE_BEGIN] + state[CURSOR]
+    for ahead in range(0, _LOOK_AHEAD, 3):
+        prefetch(pool.tape, min(row + ahead, len(pool.tape) - 1))
+    base = base_of(state, 0)
+    for side in range(2):
+        level = level_at(state, base, side, state[base + BEST_BUY + side])
+        for line in range(-6, 1):
+            prefetch(state, level + 8 * line)
 
 
 @inner

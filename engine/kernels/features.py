@@ -98,7 +98,7 @@ SHARED_FEATURES = RETURN + len(HALF_LIVES)
 
 SIZE_REFERENCE = 10_000
 """Contracts that count as one on the logarithmic scale of sizes."""
-_LOG_REFERENCE = math.log1p(SIZE_REFERENCE)
+_LOG_REFERENCE = math.log(1 + SIZE_REFERENCE)
 _CONTRACT = 100
 _CENT = PRICE_ONE // 100
 _FLOW_REFERENCE = 100.0 * _CONTRACT
@@ -139,7 +139,7 @@ def _clipped(value, least, most):
 @small
 def size_feature(qty):
     """Return a quantity (0.01 contract) on the logarithmic scale, 0 to 1."""
-    return min(math.log1p(qty / _CONTRACT) / _LOG_REFERENCE, 1.0)
+    return min(math.log(1.0 + qty / _CONTRACT) / _LOG_REFERENCE, 1.0)
 
 
 @small
@@ -157,35 +157,29 @@ def _ladder(state, base, side, out, at):
     second = 0
     third = 0
     near = 0
-    best = 0
     rank = visible_best(state, base, side, state[base + BEST_BUY + side])
+    best = rank
     tick = state[base + TICK]
     for k in range(DEPTH):
         out[at[0] + k] = 0.0
         if k > 0:
             out[at[1] + k - 1] = 1.0
     level = level_at(state, base, side, rank)
-    best = rank
     while rank > 0:
         qty = state[level + QTY] - state[level + TAKEN]
-        if qty > 0:
-            if levels < DEPTH:
-                out[at[0] + levels] = size_feature(qty)
-                if levels > 0:
-                    gap = (best - rank) * tick / (10.0 * _CENT)
-                    out[at[1] + levels - 1] = min(gap, 1.0)
-                near += qty
-            total += qty
-            levels += 1
-            if qty > first:
-                third = second
-                second = first
-                first = qty
-            elif qty > second:
-                third = second
-                second = qty
-            elif qty > third:
-                third = qty
+        if levels < DEPTH and qty > 0:
+            out[at[0] + levels] = size_feature(qty)
+            if levels > 0:
+                gap = (best - rank) * tick / (10.0 * _CENT)
+                out[at[1] + levels - 1] = min(gap, 1.0)
+            near += qty
+        total += qty
+        levels += 1 if qty > 0 else 0
+        # The three largest without a branch: which level is larger, no processor can guess.
+        smaller = min(first, qty)
+        first = max(first, qty)
+        third = max(third, min(second, smaller))
+        second = max(second, smaller)
         rank -= 1
         level -= LEVEL_WORDS
     return total, levels, first + second + third, near

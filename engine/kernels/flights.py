@@ -8,6 +8,7 @@ from __future__ import annotations
 from ..compiled import inner
 from ..schema import NO_TIME, JournalKind
 from .layout import (
+    ACCOUNT,
     ARRIVAL,
     DUE_ARRIVAL,
     FLIGHT_COUNT,
@@ -98,11 +99,11 @@ def next_arrival(state):
 @inner
 def next_submitted(state, market, side, at):
     """Return the offset of the next new order in flight behind offset `at` (0: the first) of a side
-    of a market; 0 if there is none."""
+    of a market, of the account in use; 0 if there is none."""
     end = state[FLIGHTS] + FLIGHT_WORDS * state[FLIGHT_COUNT]
     at = state[FLIGHTS] if at == 0 else at + FLIGHT_WORDS
     while at < end:
-        is_new = state[at + REQUEST] == _SUBMITTED
+        is_new = state[at + REQUEST] == _SUBMITTED and state[at + OF_ACCOUNT] == state[ACCOUNT]
         if is_new and state[at + OF_MARKET] == market and state[at + OF_SIDE] == side:
             return at
         at += FLIGHT_WORDS

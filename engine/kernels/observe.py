@@ -11,6 +11,7 @@ from ..schema import NO_TIME
 from ..units import PRICE_ONE, SECOND
 from .book import base_of, price_of, visible_best
 from .codecs import own_order
+from .desks import desk_at
 from .features import (
     SHARED_FEATURES,
     depth_features,
@@ -26,9 +27,9 @@ from .layout import (
     CASH,
     CLOSES_AT,
     COST,
-    CURSOR,
     HEAD_BUY,
     LAST_AT,
+    MARKETS,
     MID2,
     NEXT,
     NOW,
@@ -37,6 +38,8 @@ from .layout import (
     POSITIONS_VALUE,
     RESERVED,
     RETURNED,
+    ROWS,
+    VALUE,
 )
 from .orders import slot_at
 from .positions import position_at
@@ -61,11 +64,11 @@ from .positions import position_at
     BUY_DISTANCE,
     SELL_DISTANCE,
     SINCE_ORDER,
-    INVENTORY,
     BUY_SIZE,
     SELL_SIZE,
     BUY_AHEAD,
     SELL_AHEAD,
+    INVENTORY,
     EXIT_FEE,
     EXIT_COST,
     TO_CLOSE,
@@ -79,7 +82,8 @@ COLUMN, BOOK, AGENT = range(3)
 _CONTRACT = 100
 _SINCE = 300.0
 """Seconds that count as long ago."""
-_TO_CLOSE = 3600.0
+_QUARTER = 900.0
+"""Seconds of a quarter of an hour: a time of which half counts as much as all the rest."""
 _INVENTORY = 100.0 * _CONTRACT
 
 
@@ -89,130 +93,165 @@ def _share(part, whole):
 
 
 @inner
-def observe(run, columns, recipe, times, scratch, out):
-    """Write an observation, float32.
+def observe(run, market, columns, recipe, times, scratch, out):
+    """Write an observation of one market, float32.
 
-    columns: shared features, a row for each event of the tape. recipe: int64 pairs (COLUMN or BOOK
-    or AGENT, number): a column that holds the feature of that number, a feature of the book, in
-    column `k` unless the agent has taken of it, or one of the agent. times: (last order, start of
-    the episode, whether own fills have taken depth), ns. scratch: float64, as long as
-    BOOK_FEATURES.
+    columns: shared features, a row for each event of each market, one market after the other.
+    recipe: int64 pairs (COLUMN or BOOK or AGENT, number): a column that holds the feature of that
+    number, a feature of the book, in column `k` unless the agent has taken of it, or one of the
+    agent; and behind them the row of `columns` at which each market begins. times: (last order,
+    start of the episode, whether own fills have taken depth), ns. scratch: float64, as long as
+    FEATURES.
     """
     seen = run.seen
-    base = base_of(seen, 0)
-    at = max(seen[CURSOR] - 1, 0)
-    takes = times[2] != 0
+    base = base_of(seen, market)
+    # Nothing of a market is known before its first event.
+    rows = seen[base + ROWS]
+    at = recipe[2 * len(out) + market] + rows - 1
+    takes = times[2] != 0 and rows > 0
+    has_touch = False
     has_depth = False
-    if takes:
-        touch_features(seen, base, scratch)
+    has_account = False
+    has_orders = False
+    has_sizes = False
     column = 0
     for k in range(len(out)):
         kind = recipe[2 * k]
         feature = recipe[2 * k + 1]
         if kind == AGENT:
-            out[k] = agent_feature(run, feature, times)
+            # Features that are worked out together are so once, when the first of them is needed.
+            if SINCE_CHANGE <= feature < HAS_BUY and not has_account:
+                _account_features(seen, market, scratch)
+                has_account = True
+            elif HAS_BUY <= feature < BUY_SIZE and not has_orders:
+                _order_features(run, market, times[0], scratch)
+                has_orders = True
+            elif BUY_SIZE <= feature < INVENTORY and not has_sizes:
+                _size_features(seen, market, scratch)
+                has_sizes = True
+            elif feature >= INVENTORY:
+                scratch[feature] = _lone_feature(run, market, feature, times[1])
+            out[k] = scratch[feature] if feature >= 0 else 0.0
             continue
-        out[k] = columns[at, column]
-        column += 1
-        if kind == BOOK and takes:
-            if is_of_depth(feature) and not has_depth:
+        if kind == COLUMN or not takes:
+            out[k] = columns[at, column] if rows > 0 else 0.0
+        else:
+            if not has_touch:
+                touch_features(seen, base, scratch)
+                has_touch = True
+            if not has_depth and is_of_depth(feature):
                 depth_features(seen, base, scratch)
                 has_depth = True
             out[k] = scratch[feature]
+        column += 1
 
 
 @inner
-def agent_feature(run, feature, times):
-    """Return one feature of the agent."""
-    if feature >= HAS_BUY:
-        return _order_feature(run, feature, times)
-    seen = run.seen
-    base = base_of(seen, 0)
-    at = position_at(0)
+def _account_features(seen, market, out):
+    """Write the features of the account, and of what it has in one market."""
+    base = base_of(seen, market)
+    at = position_at(market)
     position = seen[at + POSITION]
-    worth = seen[POSITIONS_VALUE]
-    value = seen[CASH] + worth - seen[RETURNED]
-    result = 0.0
-    if feature == SINCE_CHANGE:
-        result = min((seen[NOW] - seen[base + LAST_AT]) / (_SINCE * SECOND), 1.0)
-    elif feature == CASH_SHARE:
-        result = max(_share(seen[CASH] - seen[RESERVED], value), 0.0)
-    elif feature == POSITION_SHARE:
-        result = _share(worth, value)
-    elif feature == POSITIONS:
-        result = 0.1 if position != 0 else 0.0
-    elif feature == MEAN_POSITION or feature == LARGEST_POSITION:
-        result = min(abs(position) / (1000.0 * _CONTRACT), 1.0)
-    elif feature == LONG_SHARE:
-        result = _share(worth, value) if position > 0 else 0.0
-    elif feature == SHORT_SHARE:
-        result = _share(worth, value) if position < 0 else 0.0
-    elif feature == NET_BIAS:
-        result = 0.0 if position == 0 else (1.0 if position > 0 else -1.0)
-    elif feature == CONCENTRATION:
-        result = 1.0 if position != 0 else 0.0
-    elif feature == UNREALISED_SHARE:
-        result = _share(worth - seen[at + COST], value)
-    elif feature == LEVERAGE:
-        result = min(abs(_share(worth + seen[RESERVED], value)) / 2.0, 1.0)
-    return result
+    worth = seen[desk_at(seen, market) + VALUE]
+    value = seen[CASH] + seen[POSITIONS_VALUE] - seen[RETURNED]
+    share = _share(worth, value)
+    out[SINCE_CHANGE] = min((seen[NOW] - seen[base + LAST_AT]) / (_SINCE * SECOND), 1.0)
+    out[CASH_SHARE] = max(_share(seen[CASH] - seen[RESERVED], value), 0.0)
+    out[POSITION_SHARE] = share
+    out[LONG_SHARE] = share if position > 0 else 0.0
+    out[SHORT_SHARE] = share if position < 0 else 0.0
+    out[NET_BIAS] = 0.0 if position == 0 else (1.0 if position > 0 else -1.0)
+    out[UNREALISED_SHARE] = _share(worth - seen[at + COST], value)
+    out[LEVERAGE] = min(abs(_share(seen[POSITIONS_VALUE] + seen[RESERVED], value)) / 2.0, 1.0)
+    _portfolio_features(seen, out)
 
 
 @inner
-def _order_feature(run, feature, times):
+def _portfolio_features(seen, out):
+    """Write how what is held is spread over the markets."""
+    held = 0
+    largest = 0
+    total = 0
+    squares = 0.0
+    for market in range(seen[MARKETS]):
+        position = abs(seen[position_at(market) + POSITION])
+        if position != 0:
+            held += 1
+            total += position
+            largest = max(largest, position)
+            squares += float(position) * float(position)
+    out[POSITIONS] = min(held / 10.0, 1.0)
+    out[MEAN_POSITION] = min(total / held / (1000.0 * _CONTRACT), 1.0) if held > 0 else 0.0
+    out[LARGEST_POSITION] = min(largest / (1000.0 * _CONTRACT), 1.0)
+    out[CONCENTRATION] = largest / total if held > 0 else 0.0
+    out[DIVERSITY] = 1.0 - squares / (float(total) * float(total)) if held > 0 else 0.0
+
+
+@inner
+def _order_features(run, market, last_order, out):
+    """Write where the own orders of both sides are."""
     seen = run.seen
-    base = base_of(seen, 0)
-    result = 0.0
-    if feature == HAS_BUY or feature == HAS_SELL:
-        result = 1.0 if own_order(seen, 0, feature - HAS_BUY)[0] > 0 else 0.0
-    elif feature == BUY_DISTANCE or feature == SELL_DISTANCE:
-        order = own_order(seen, 0, feature - BUY_DISTANCE)
-        if order[0] > 0:
-            distance = abs(2 * order[1] - seen[base + MID2]) / (2.0 * PRICE_ONE)
-            result = min(distance, 1.0)
-    elif feature == BUY_SIZE or feature == SELL_SIZE:
-        result = size_feature(max(own_order(seen, 0, feature - BUY_SIZE)[3], 0))
-    elif feature == BUY_AHEAD or feature == SELL_AHEAD:
-        result = _ahead(seen, base, feature - BUY_AHEAD)
-    elif feature == SINCE_ORDER:
-        result = 1.0
-        if times[0] != NO_TIME:
-            result = min((run.state[NOW] - times[0]) / (_SINCE * SECOND), 1.0)
-    elif feature == INVENTORY:
-        position = seen[position_at(0) + POSITION]
-        result = position / (abs(position) + _INVENTORY)
-    elif feature == EXIT_FEE or feature == EXIT_COST:
-        result = _exit(run, base, feature)
-    elif feature == TO_CLOSE:
-        result = 1.0
-        if seen[base + CLOSES_AT] != NO_TIME:
-            left = max(seen[base + CLOSES_AT] - seen[NOW], 0) / SECOND
-            result = left / (left + _TO_CLOSE / 4.0)
-    elif feature == ELAPSED:
-        passed = max(seen[NOW] - times[1], 0) / SECOND
-        result = passed / (passed + _TO_CLOSE / 4.0)
-    return result
+    base = base_of(seen, market)
+    for side in range(2):
+        order = own_order(seen, market, side)
+        has = order[0] > 0
+        distance = abs(2 * order[1] - seen[base + MID2]) / (2.0 * PRICE_ONE)
+        out[HAS_BUY + side] = 1.0 if has else 0.0
+        out[BUY_DISTANCE + side] = min(distance, 1.0) if has else 0.0
+    out[SINCE_ORDER] = 1.0
+    if last_order != NO_TIME:
+        out[SINCE_ORDER] = min((run.state[NOW] - last_order) / (_SINCE * SECOND), 1.0)
 
 
 @inner
-def _ahead(seen, base, side):
-    """Return how much stands ahead of the own order of a side; 1 where there is none."""
-    order = own_order(seen, 0, side)
+def _size_features(seen, market, out):
+    """Write how large the own orders are, and what stands ahead of them."""
+    base = base_of(seen, market)
+    for side in range(2):
+        order = own_order(seen, market, side)
+        has = order[0] > 0
+        out[BUY_SIZE + side] = size_feature(max(order[3], 0)) if has else 0.0
+        out[BUY_AHEAD + side] = _ahead(seen, base, side, order[0]) if has else 1.0
+
+
+@inner
+def _ahead(seen, base, side, order):
+    """Return how much stands ahead of an own order of a side; 1 where nobody knows."""
     slot = seen[base + HEAD_BUY + side]
     while slot > 0:
         at = slot_at(seen, base, slot)
-        if seen[at + NUMBER] == order[0] and seen[at + AHEAD] != AHEAD_UNKNOWN:
+        if seen[at + NUMBER] == order and seen[at + AHEAD] != AHEAD_UNKNOWN:
             return size_feature(seen[at + AHEAD])
         slot = seen[at + NEXT]
     return 1.0
 
 
 @inner
-def _exit(run, base, feature):
+def _lone_feature(run, market, feature, started):
+    """Return a feature that is worked out by itself: inventory, what it costs to leave, time."""
+    seen = run.seen
+    base = base_of(seen, market)
+    if feature == INVENTORY:
+        position = seen[position_at(market) + POSITION]
+        return position / (abs(position) + _INVENTORY)
+    if feature == TO_CLOSE:
+        if seen[base + CLOSES_AT] == NO_TIME:
+            return 1.0
+        left = max(seen[base + CLOSES_AT] - seen[NOW], 0) / SECOND
+        return left / (left + _QUARTER)
+    if feature == ELAPSED:
+        passed = max(seen[NOW] - started, 0) / SECOND
+        return passed / (passed + _QUARTER)
+    return _exit(run, market, feature)
+
+
+@inner
+def _exit(run, market, feature):
     """Return what it would cost for each contract held, in tenths of a dollar, to close at the
     touch: the taker fee, or the way from the mid."""
     seen = run.seen
-    position = seen[position_at(0) + POSITION]
+    base = base_of(seen, market)
+    position = seen[position_at(market) + POSITION]
     side = 0 if position > 0 else 1
     rank = visible_best(seen, base, side, seen[base + BEST_BUY + side])
     if position == 0 or rank == 0:

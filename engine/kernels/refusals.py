@@ -22,6 +22,9 @@ from .layout import (
     CARRY,
     CASH,
     EXPIRES,
+    FEE_PRECISION,
+    FEE_ROUNDING,
+    FEE_TABLE,
     FLAGS,
     HEAD_BUY,
     KILLED,
@@ -37,6 +40,8 @@ from .layout import (
     ROWS,
     SIDE,
     STATUS,
+    TAKER_FLAT,
+    TAKER_PPM,
     TICK,
     TOP,
     TOTAL,
@@ -77,6 +82,7 @@ class Command(NamedTuple):
     cause_row: int
 
 
+_NO_LIMIT = 1 << 62
 _NONE = int(Reason.NONE)
 _MARKET_INACTIVE = int(Reason.MARKET_INACTIVE)
 _EXCHANGE_PAUSED = int(Reason.EXCHANGE_PAUSED)
@@ -117,8 +123,14 @@ _EXCHANGE = int(TapeFlag.EXCHANGE)
 @entry
 def submit_refusal(run, command):
     """Return the reason why the venue would refuse a new order; Reason.NONE if it would not."""
-    state = run.state
-    base = base_of(state, command.market)
+    reason = any_order_refusal(run.state, command.market)
+    return reason if reason != _NONE else order_refusal(run, command)
+
+
+@inner
+def any_order_refusal(state, market):
+    """Return the reason why the venue would refuse every new order in a market."""
+    base = base_of(state, market)
     reason = _venue_refusal(state, base)
     if reason != _NONE:
         return reason
@@ -130,6 +142,14 @@ def submit_refusal(run, command):
         return _RISK_LOSS
     if lacks_tokens(state, state[NOW], ORDER_TOKENS):
         return _RATE_LIMIT
+    return _NONE
+
+
+@inner
+def order_refusal(run, command):
+    """Return the reason why the venue would refuse this new order, where it takes any."""
+    state = run.state
+    base = base_of(state, command.market)
     if command.price == KEEP:
         return _MARKET_ORDER
     if not on_grid(state, base, command.price):
@@ -297,10 +317,24 @@ def _terms_refusal(run, market, slot, wanted, flags):
     best = visible_best(state, base, against, state[base + BEST_BUY + against])
     if flags & _POST_ONLY and (meets or (best > 0 and best + rank >= state[base + TOP])):
         return _POST_ONLY_CROSS
-    carry = state[slot_at(state, base, slot) + CARRY] if slot > 0 else 0
-    if state[CASH] - reserved - _walk_terms(run, market, wanted, carry)[0] < 0:
+    spare = state[CASH] - reserved
+    if spare < 0:
         return _INSUFFICIENT_BALANCE
-    return _NONE
+    trades = best + rank >= state[base + TOP]
+    if state[ACCOUNTS] == 1 and (not trades or spare >= _most_fees(state, base, wanted[2])):
+        return _NONE
+    carry = state[slot_at(state, base, slot) + CARRY] if slot > 0 else 0
+    return _INSUFFICIENT_BALANCE if spare < _walk_terms(run, market, wanted, carry)[0] else _NONE
+
+
+@inner
+def _most_fees(state, base, left):
+    """Return what the fees of an order cannot exceed however it is filled: those at 50 cents, and
+    two roundings at each level. It spares most orders the walk."""
+    if state[FEE_TABLE] > 0:
+        return _NO_LIMIT
+    roundings = (state[base + TOP] + 1) * (state[FEE_ROUNDING] + state[FEE_PRECISION])
+    return (left // 400 + 1) * (state[base + TAKER_PPM] + 4 * state[base + TAKER_FLAT]) + roundings
 
 
 @inner
