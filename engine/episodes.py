@@ -198,7 +198,7 @@ class Course:
         queue = self.settings.get("queue")
         if queue is not None and queue.model is QueueModel.USER:
             raise ValueError("queue: a user's own model cannot be played in an environment yet")
-        self.simulation = self.fresh()
+        self.simulation = Simulation(self.session, **self.settings)
         self.features = tuple(features)
         words, wanted = recipe(features)
         self.tape = self.session.tape.rows
@@ -214,7 +214,7 @@ class Course:
 
     def fresh(self) -> Simulation:
         """Return a simulation before its first event."""
-        return Simulation(self.session, **self.settings)
+        return self.simulation.fork()
 
     def _columns(self, ticker: str, common: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         """Return the columns of one market: what it alone is like, without delays or orders."""
@@ -222,8 +222,10 @@ class Course:
         alone = self.session.select(ticker)
         columns = np.zeros((len(alone.tape), len(wanted)), np.float32)
         plain = {"latency": ZERO_LATENCY, "market_fees": (), "others": ()}
+        is_plain = alone is self.session and not plain.keys() & self.settings.keys()
+        walker = self.fresh() if is_plain else Simulation(alone, **self.settings | plain)
         shared.fill_columns(
-            Simulation(alone, **self.settings | plain).bus.run,
+            walker.bus.run,
             alone.tape.rows,
             common[rows],
             wanted,
@@ -253,11 +255,11 @@ class Course:
         self.last_start = int(before_end[-1]) if len(before_end) else self.first_start
 
     def _lay_checkpoints(self) -> None:
+        self.opening = self.simulation.journal().rows[: self.simulation.bus.accounts].copy()
         simulation = self.fresh()
         bus = simulation.bus
         size = 8 * len(bus.state) * (2 if bus.sees_late else 1)
         apart = max(CHECKPOINT_ROWS, -(-len(self.tape) * size // CHECKPOINT_BYTES))
-        self.opening = bus.run.rows[: bus.accounts].copy()
         states, seen = [bus.state.copy()], [bus.run.seen.copy()]
         for row in range(apart, len(self.tape), apart):
             simulation.advance(stop=row)

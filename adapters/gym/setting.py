@@ -142,14 +142,13 @@ class Setting:
             if index not in self._common:
                 self._common[index] = session_columns(session)
             tickers = [names] if isinstance(names, str) else names
-            rows = session.tape.rows["market"]
-            played = [session.market_index(ticker) for ticker in tickers]
             if not self.gaps:
-                for number, ticker in zip(played, tickers, strict=True):
-                    _refuse_gaps(session, ticker, session.tape.rows[rows == number])
+                for ticker in tickers:
+                    _refuse_gaps(session, ticker, session.tape.rows[session.rows_of(ticker)])
+            rows = np.sort(np.concatenate([session.rows_of(ticker) for ticker in tickers]))
             course = Course(
                 session, names, self.features, self.settings,
-                venue_offset(session.start), self._common[index][np.isin(rows, played)],
+                venue_offset(session.start), self._common[index][rows],
             )  # fmt: skip
             if self.choice.since:
                 course.begin_after(session.start + self.choice.since)
