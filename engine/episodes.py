@@ -75,6 +75,13 @@ class Rewards:
     inventory: int = _number(0)
     drawdown: int = _number(0)
 
+    @property
+    def cash_max(self) -> int:
+        """With what an account may begin, $0.000001, so that no reward of a step exceeds int64,
+        even if the account earns four times as much in it."""
+        weights = abs(self.value) + abs(self.realised) + abs(self.drawdown)
+        return (1 << 61) // max(weights, 1)
+
     def words(self) -> dict[int, int]:
         """Return the words of a plan."""
         return {

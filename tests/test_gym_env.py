@@ -166,6 +166,16 @@ def test_reset_takes_session_market_start_and_cash():
     assert info["cash"] == 100 * CASH_ONE
 
 
+def test_cash_that_a_reward_could_not_count_is_refused():
+    """A change of value times the weights must fit int64; smaller weights allow more cash."""
+    played = session()
+    with pytest.raises(ValueError, match=r"cash: 3000000000000; expected 0 to 2305843009213, in"):
+        MarketEnv(played, cash=dollars(3_000_000))
+    env = MarketEnv(played, cash=dollars(3_000_000), rewards=Rewards(value=1000))
+    with pytest.raises(ValueError, match="more with smaller reward weights"):
+        env.reset(options={"cash": dollars(10**10)})
+
+
 @pytest.mark.parametrize("latency", LATENCIES)
 @pytest.mark.parametrize("cash", [None, dollars(3)])
 def test_starting_anywhere_is_having_come_from_the_beginning(latency, cash):

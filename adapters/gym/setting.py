@@ -113,7 +113,7 @@ class Setting:
         )
         self.stack = stack
         self.gaps = gaps
-        self.cash = check_cash(cash)
+        self.cash = check_cash(cash, self.plan.rewards)
         self.scale = reward_scale / PPM
         late = settings.get("latency", ZERO_LATENCY).delays_commands
         self.settings = {
@@ -180,6 +180,10 @@ class Setting:
             raise ValueError(f"reset: {error.args[0]}") from None
         return index, ticker
 
+    def cash_of(self, given: Mapping[str, Any]) -> int | None:
+        """Return the cash that the options of a reset name; None for none."""
+        return check_cash(given["cash"], self.plan.rewards) if "cash" in given else None
+
     def action_space(self) -> spaces.Space[Any]:
         """Return the space of actions of one environment."""
         dims = self.codec.dims * self.slots
@@ -214,11 +218,15 @@ def _refuse_gaps(session: Session, ticker: str, rows: np.ndarray) -> None:
         )
 
 
-def check_cash(cash: Any) -> int:
-    """Return an amount to begin with. Raises ValueError for what is none."""
+def check_cash(cash: Any, rewards: Rewards) -> int:
+    """Return an amount to begin with. Raises ValueError for what is none, or too much for what
+    the rewards weigh."""
     whole = isinstance(cash, (int, np.integer)) and not isinstance(cash, bool)
-    if not whole or not 0 <= cash <= LIMIT_MAX:
-        raise ValueError(f"cash: {cash!r}; expected 0 to {LIMIT_MAX}, in $0.000001")
+    most = min(LIMIT_MAX, rewards.cash_max)
+    if not whole or not 0 <= cash <= most:
+        raise ValueError(
+            f"cash: {cash!r}; expected 0 to {most}, in $0.000001 (more with smaller reward weights)"
+        )
     return int(cash)
 
 
