@@ -35,10 +35,16 @@ PLAYED: dict[str, Any] = {
 }  # fmt: skip
 
 
-def session(seed: int, seconds: int = SECONDS) -> Session:
-    """Return a market with the edge: a new book each second, the same for the same seed."""
+def session(seed: int, seconds: int = SECONDS, *, mirrored: bool = False) -> Session:
+    """Return a market with the edge: a new book each second, the same for the same seed.
+
+    mirrored: with YES and NO changed places.
+    """
     generator = random.Random(seed)
     bid = generator.randrange(40, 60)
+    low, high = _LOW, _HIGH
+    if mirrored:
+        bid, low, high = 99 - bid, 99 - high, 99 - low
     rows: list[tuple[int, ...]] = []
     book: dict[tuple[Side, int], int] = {}
     ts = START
@@ -49,7 +55,7 @@ def session(seed: int, seconds: int = SECONDS) -> Session:
     add(TapeKind.STATUS, qty=MarketStatus.OPEN)
     add(TapeKind.SNAPSHOT)
     for number in range(seconds):
-        leans = generator.choice((-1, 1))
+        leans = generator.choice((1, -1) if mirrored else (-1, 1))
         wanted = _quotes(bid, leans)
         if number == 0:
             for (side, price), qty in wanted.items():
@@ -62,10 +68,24 @@ def session(seed: int, seconds: int = SECONDS) -> Session:
         book = wanted
         ts += SECOND
         goes = leans if generator.randrange(100) < EDGE else -leans
-        bid = min(max(bid + STEP * goes, _LOW), _HIGH)
+        bid = min(max(bid + STEP * goes, low), high)
     add(TapeKind.STATUS, qty=MarketStatus.CLOSED)
     tape = Tape(np.array(rows, TAPE_DTYPE))
-    return Session(tape, (Market(f"EDGE-{seed}", cents(1)),), name=f"edge-{seed}")
+    name = f"{seed}-MIRRORED" if mirrored else str(seed)
+    return Session(tape, (Market(f"EDGE-{name}", cents(1)),), name=f"edge-{name.lower()}")
+
+
+def unseen_sessions(seed: int, count: int) -> list[Session]:
+    """Return sessions that nobody is trained on, each beside its mirror image.
+
+    What the price does by itself cancels out in such a pair: without it, what holds one outcome
+    all along wins or loses so much that no difference shows.
+    """
+    first = 500_000 + 1000 * seed
+    return [
+        session(first + number, mirrored=mirrored)
+        for number in range(count) for mirrored in (False, True)
+    ]  # fmt: skip
 
 
 def _quotes(bid: int, leans: int) -> dict[tuple[Side, int], int]:
@@ -130,15 +150,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=40_960)
-    parser.add_argument("--sessions", type=int, default=20, help="unseen, for each seed")
+    parser.add_argument("--sessions", type=int, default=20, help="unseen pairs, for each seed")
     given = parser.parse_args(arguments)
     import torch
 
     torch.set_num_threads(1)
     runs = []
     for seed in range(given.seeds):
-        unseen = [session(500_000 + 1000 * seed + number) for number in range(given.sessions)]
-        runs.append(compare(seed, given.steps, unseen))
+        runs.append(compare(seed, given.steps, unseen_sessions(seed, given.sessions)))
     worst = np.inf
     for name in runs[0]:
         values = [run[name] for run in runs]

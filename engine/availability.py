@@ -53,7 +53,9 @@ class Availability:
     A bin starts at its lower edge, which belongs to it; n edges make n + 1 bins, the first from 0.
 
     ratio_edges_ppm: order quantity over displayed depth at its limit or better, ppm.
-    book_age_edges_ns: time of the decision less that of the last change of the book seen, ns.
+    book_age_edges_ns: age of the book, ns. A run takes the time at which the order meets the book
+    less that of the market's last row (docs/semantics.md, section 12); the tables that ship were
+    fitted on the age that the recorder noted when it decided, which the way there adds to.
     latency_edges_ns: from submission to the venue's answer, both ways, ns.
     entries_ppm: one for each bin; latency runs fastest, then book age, then ratio.
 

@@ -262,7 +262,7 @@ class Bus:
         used = memory[layout.CLIENT_COUNT]
         if command.client_id:
             used += self._client_ids_in_flight()
-        if command.client_id and 2 * used >= memory[layout.CLIENT_CAPACITY]:
+        if command.client_id and used >= memory[layout.CLIENT_CAPACITY]:
             raise CapacityError(
                 f"client_id {command.client_id}: {used} are used already; raise client_ids"
             )
@@ -493,7 +493,7 @@ class Bus:
             self._seal(0)
         run = self.run
         state = self.state.copy()
-        for word in (layout.WATCH, layout.SEEN, layout.ARRIVES):
+        for word in (layout.WATCH, layout.HAPPENED, layout.ARRIVES):
             state[word] = 0
         state[layout.WATCH_MARKET] = -1
         seen = run.seen.copy() if self.sees_late else state

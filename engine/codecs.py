@@ -89,7 +89,6 @@ class Codec:
         words[kernel.CODEC] = _KINDS[self.kind]
         words[kernel.POLICY] = _POLICIES[self.policy]
         words[kernel.SIZES] = len(self.sizes)
-        words[kernel.OFFSETS] = len(self.offsets)
         words[kernel.FIRST_SIZE : kernel.FIRST_SIZE + len(self.sizes)] = self.sizes
         first = kernel.FIRST_OFFSET + 1
         words[first : first + len(self.offsets)] = self.offsets

@@ -105,7 +105,7 @@ class Config:
                     market_fees=tuple(
                         (ticker, made(FeeSchedule, fees)) for ticker, fees in models["market_fees"]
                     ),
-                    collateral_return=models.get("collateral_return", False),
+                    collateral_return=models["collateral_return"],
                 ),
                 mark=Mark[header["mark"]],
                 order_capacity=_integer(header["order_capacity"]),

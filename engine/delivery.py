@@ -9,16 +9,13 @@ from __future__ import annotations
 import numpy as np
 
 from .errors import TapeError
+from .kernels.delays import CONSTANT, DELAY_WORDS, EMPIRICAL, RECORDED
 from .schema import TAPE_DTYPE
 from .specs import Delay, Feed, Latency
 
 TIME_MAX = 1 << 62
 """Times of a tape whose delivery can be worked out lie below it (the year 2116)."""
 
-CONSTANT, EMPIRICAL, RECORDED = range(3)
-"""Modes of a delay in a table for the kernels."""
-DELAY_WORDS = 3
-"""Words of one message kind in the header of that table: its mode, how many delays, and where."""
 DELAYED_KINDS = ("order", "amend", "cancel", "response")
 """The message kinds, in the order of the header."""
 

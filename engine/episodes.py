@@ -46,19 +46,41 @@ _STARTS = {"first": kernel.START_FIRST, "random": kernel.START_RANDOM}
 _CHOICES = {"random": kernel.CHOOSE_RANDOM, "next": kernel.CHOOSE_NEXT}
 
 
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def _check_whole(instance: object, attribute: attrs.Attribute, value: object) -> None:
+    # The words of a plan are int64, and would cut a float off without a word.
+    if type(value) is not int:
+        raise TypeError(f"{attribute.name}: {value!r} is not an int")
+
+
+def _number(default: int) -> Any:
+    return attrs.field(default=default, converter=_whole, validator=_check_whole)
+
+
 @attrs.frozen
 class Rewards:
     """What a step earns, as a sum of terms; the weights are in millionths.
 
     value: of the change of portfolio value, at the mark of the simulation. realised: of the change
     of realised P&L less fees. inventory: what holding one contract for one second costs,
-    $0.000001. drawdown: of what the value falls below its lowest so far, as a cost.
+    $0.000001. drawdown: of what the deepest fall of the value below its peak grows by, as a cost.
+    Raises TypeError for a weight that is no int.
     """
 
-    value: int = PPM
-    realised: int = 0
-    inventory: int = 0
-    drawdown: int = 0
+    value: int = _number(PPM)
+    realised: int = _number(0)
+    inventory: int = _number(0)
+    drawdown: int = _number(0)
+
+    @property
+    def cash_max(self) -> int:
+        """With what an account may begin, $0.000001, so that no reward of a step exceeds int64,
+        even if the account earns four times as much in it."""
+        weights = abs(self.value) + abs(self.realised) + abs(self.drawdown)
+        return (1 << 61) // max(weights, 1)
 
     def words(self) -> dict[int, int]:
         """Return the words of a plan."""
@@ -73,10 +95,11 @@ class Rewards:
 @attrs.frozen
 class Cadence:
     """When a step ends. kind: "change" (the next burst that changes the book), "quote" (a best
-    price changed), "events" or "time", with `every` of them or ns. Raises ValueError."""
+    price changed), "events" or "time", with `every` of them or ns. Raises ValueError or, where
+    `every` is no int, TypeError."""
 
     kind: str
-    every: int = 1
+    every: int = _number(1)
 
     def __attrs_post_init__(self) -> None:
         if self.kind not in _CADENCES:
@@ -108,15 +131,15 @@ class Plan:
 
     starts: "first" (the first moment with a quote) or "random" (any). choice: of the market of the
     next episode, "random" or "next". steps_max: 0 no limit; lasts: of an episode, ns, 0 no limit.
-    Raises ValueError for a value that is none of these.
+    Raises ValueError for a value that is none of these, TypeError for a number that is no int.
     """
 
     codec: Codec | GivenCodec
     cadence: Cadence = Cadence("change")
     starts: str = "first"
     choice: str = "random"
-    steps_max: int = 0
-    lasts: int = 0
+    steps_max: int = _number(0)
+    lasts: int = _number(0)
     rewards: Rewards = Rewards()
     keeps_journal: bool = True
 
@@ -182,7 +205,7 @@ class Course:
         queue = self.settings.get("queue")
         if queue is not None and queue.model is QueueModel.USER:
             raise ValueError("queue: a user's own model cannot be played in an environment yet")
-        self.simulation = self.fresh()
+        self.simulation = Simulation(self.session, **self.settings)
         self.features = tuple(features)
         words, wanted = recipe(features)
         self.tape = self.session.tape.rows
@@ -198,7 +221,7 @@ class Course:
 
     def fresh(self) -> Simulation:
         """Return a simulation before its first event."""
-        return Simulation(self.session, **self.settings)
+        return self.simulation.fork()
 
     def _columns(self, ticker: str, common: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         """Return the columns of one market: what it alone is like, without delays or orders."""
@@ -206,8 +229,10 @@ class Course:
         alone = self.session.select(ticker)
         columns = np.zeros((len(alone.tape), len(wanted)), np.float32)
         plain = {"latency": ZERO_LATENCY, "market_fees": (), "others": ()}
+        is_plain = alone is self.session and not plain.keys() & self.settings.keys()
+        walker = self.fresh() if is_plain else Simulation(alone, **self.settings | plain)
         shared.fill_columns(
-            Simulation(alone, **self.settings | plain).bus.run,
+            walker.bus.run,
             alone.tape.rows,
             common[rows],
             wanted,
@@ -237,11 +262,11 @@ class Course:
         self.last_start = int(before_end[-1]) if len(before_end) else self.first_start
 
     def _lay_checkpoints(self) -> None:
+        self.opening = self.simulation.journal().rows[: self.simulation.bus.accounts].copy()
         simulation = self.fresh()
         bus = simulation.bus
         size = 8 * len(bus.state) * (2 if bus.sees_late else 1)
         apart = max(CHECKPOINT_ROWS, -(-len(self.tape) * size // CHECKPOINT_BYTES))
-        self.opening = bus.run.rows[: bus.accounts].copy()
         states, seen = [bus.state.copy()], [bus.run.seen.copy()]
         for row in range(apart, len(self.tape), apart):
             simulation.advance(stop=row)

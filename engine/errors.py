@@ -1,7 +1,17 @@
 """The errors, named for whose fault they are. Each subclasses the builtin that a caller expects.
 
-What a venue could refuse is never raised: it is a `rejected` event with a reason.
+What a venue could refuse is never raised: it is a `rejected` event with a reason. `user_code` and
+`raised_by` are where exceptions of strategies and projections get their name; whatever else comes
+out of the engine is a defect of it, and stays what it is.
 """
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+_ENGINE = __file__.removesuffix("errors.py")
 
 
 class FoldbookError(Exception):
@@ -26,7 +36,8 @@ class JournalError(FoldbookError, ValueError):
 
 
 class StrategyError(FoldbookError, RuntimeError):
-    """The strategy's fault: it raised, or it named an order, market or time that does not exist."""
+    """The fault of a strategy or projection: it raised, or named what does not exist (an order,
+    a market, a time)."""
 
 
 class CapacityError(FoldbookError, MemoryError):
@@ -35,3 +46,33 @@ class CapacityError(FoldbookError, MemoryError):
 
 class UnsupportedError(FoldbookError, NotImplementedError):
     """A model or option that this release does not have; the text says which ones it does."""
+
+
+def user_code(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of a strategy's whose exceptions become a StrategyError, chained to them.
+
+    A FoldbookError and an interrupt stay as they are.
+    """
+
+    def called(*arguments: Any) -> Any:
+        try:
+            return call(*arguments)
+        except (FoldbookError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # whatever user code raises is the user's
+            raise raised_by("strategy", error) from error
+
+    return called
+
+
+def raised_by(who: str, error: BaseException) -> StrategyError:
+    """Return the error that says what user code raised, and where outside the engine."""
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [frame for frame in frames if not frame.filename.startswith(_ENGINE)]
+    last = (outside or frames)[-1]
+    try:
+        said = str(error)
+    except BaseException:  # an exception of the user's that cannot even be shown
+        said = "(it cannot be shown)"
+    where = f"{last.filename}, line {last.lineno}"
+    return StrategyError(f"{who} raised {type(error).__name__}: {said} ({where})")

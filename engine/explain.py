@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
+from .journal import Journal
 from .projections.book import BookView
 from .schema import (
     CauseKind,
@@ -95,14 +96,15 @@ class _Reader:
                 if kind is JournalKind.AMEND_REQUESTED:
                     chain += self._causes(int(step))
                 chain.append(self._link("decision", row, _terms(row)))
-                chain.append(self._link("book", row, self._book(market, int(step))))
+                chain += [self._link(role, row, text)
+                          for role, text in self._books(market, int(step))]
             elif kind in (JournalKind.ACCEPTED, JournalKind.AMENDED):
                 chain.append(self._link("order", row, _standing(row)))
             elif kind is JournalKind.FILL and step != number:
                 chain.append(self._link("earlier fill", row, _filled(row)))
         if fill["cause_kind"] == CauseKind.TAPE:
             chain.append(self._tape_link("market event", market, int(fill["cause_row"])))
-            chain.append(self._link("book", fill, self._book(market, number)))
+            chain.append(self._link("book", fill, self._books(market, number)[-1][1]))
         if fill["liquidity"] == Liquidity.MAKER:
             chain.append(self._link("queue", fill, self._queue(own, fill)))
         chain.append(self._link("fill", fill, _filled(fill)))
@@ -143,17 +145,21 @@ class _Reader:
     def _link(self, role: str, row: np.void, text: str) -> Link:
         return Link(role, int(row["ts"]), text)
 
-    def _book(self, market: int, number: int) -> str:
-        """Return the visible book just before a journal row."""
+    def _books(self, market: int, number: int) -> list[tuple[str, str]]:
+        """Return (what it is, the visible book) just before a journal row.
+
+        Where the agent sees late, the book that it saw then comes first, the venue's last.
+        """
         result = self.result
-        simulation = result.config.simulation(result.session)
-        bus = simulation.bus
-        place = int(result.journal.places[number])
-        bus.rebuild(self.rows[1:number], result.journal.places[1:number], place)
-        book = BookView(bus.memory, bus.base(market))
-        bids = " ".join(f"{decimal_qty(q)}@{decimal_price(p)}" for p, q in book.bids(3))
-        asks = " ".join(f"{decimal_qty(q)}@{decimal_price(p)}" for p, q in book.asks(3))
-        return f"bids {bids or '-'} | asks {asks or '-'}"
+        bus = result.config.simulation(result.session).bus
+        rows, places = self.rows[:number], result.journal.places[:number]
+        bus.rebuild(rows[1:], places[1:], int(result.journal.places[number]))
+        at_the_venue = _ladders(BookView(bus.memory, bus.base(market)))
+        if not bus.sees_late:
+            return [("book", at_the_venue)]
+        bus.adopt(Journal(rows, places), int(self.rows[number]["ts"]))
+        seen = _ladders(BookView(bus.sight, bus.base(market)))
+        return [("book as seen", seen), ("venue book", at_the_venue)]
 
     def _queue(self, own: np.ndarray, fill: np.void) -> str:
         placing = (JournalKind.ACCEPTED, JournalKind.AMENDED)
@@ -166,6 +172,12 @@ class _Reader:
                 f"trade; {claim} went beyond"
             )
         return f"{first} stood ahead on arrival; the level was gone through, {claim} on offer"
+
+
+def _ladders(book: BookView) -> str:
+    bids = " ".join(f"{decimal_qty(q)}@{decimal_price(p)}" for p, q in book.bids(3))
+    asks = " ".join(f"{decimal_qty(q)}@{decimal_price(p)}" for p, q in book.asks(3))
+    return f"bids {bids or '-'} | asks {asks or '-'}"
 
 
 def _terms(row: np.void) -> str:

@@ -208,22 +208,6 @@ class FeeSchedule:
             repaid = 0
         return charged - repaid, total - repaid
 
-    def header(self) -> dict[str, Any]:
-        """Return the schedule as plain JSON values, as journal files keep it."""
-        values = attrs.asdict(self, recurse=False)
-        values["direction"] = self.direction.name
-        values["rebate"] = self.rebate.name
-        values["curve"] = self.curve and [list(table) for table in self.curve]
-        return values
-
-    @classmethod
-    def from_header(cls, header: Mapping[str, Any]) -> FeeSchedule:
-        """Return the schedule that `header` describes; what is absent has its default.
-
-        Raises TypeError, ValueError or KeyError if it describes none.
-        """
-        return cls(**header)
-
 
 KALSHI_2021 = FeeSchedule("KALSHI_2021", rounding=CENT, precision=CENT)
 """R0: rounded up to the cent; before fixed-point prices (about 12 March 2026)."""
@@ -591,9 +575,10 @@ def in_force(
 ) -> tuple[FeeSchedule, tuple[tuple[str, FeeSchedule], ...]]:
     """Return the schedule at `ts`, and (ticker, schedule) of the markets whose rates are others.
 
-    fees: one schedule for all, dated fees, or None for `KALSHI_FEES`. What changes before `end`
-    must stand on the tape as FEE rows: dated fees that say otherwise are refused. Raises FeeError
-    for these, and where dated fees say nothing, TypeError for what is no fees.
+    fees: one schedule for all, dated fees, or None for what `KALSHI_FEES` says at `ts`, whatever it
+    says of later days. A run begins with one schedule, and only FEE rows of the tape change its
+    rates: dated fees that are named, and change before `end`, are refused. Raises FeeError for
+    these, and where dated fees say nothing, TypeError for what is no fees.
     """
     if isinstance(fees, FeeSchedule):
         return fees, ()
@@ -605,7 +590,8 @@ def in_force(
         for changed, schedule in dated.changes(ticker, ts, end)[1:]:
             raise FeeError(
                 f"{ticker}: its fees change to {schedule.name} at {iso_time(changed)}, inside the "
-                "session: a run begins with one schedule, and later ones are FEE rows on the tape"
+                "session, and a run keeps the schedule that it begins with: slice the session "
+                "there, or pass one FeeSchedule for all of it"
             )
     schedules = ((ticker, dated.at(ticker, ts)) for ticker in tickers)
     return base, tuple((ticker, each) for ticker, each in schedules if each != base)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .errors import JournalError
-from .schema import JOURNAL_DTYPE, CauseKind, JournalKind
+from .schema import JOURNAL_DTYPE, REQUESTS, CauseKind, JournalKind
 
 
 def digest(rows: np.ndarray) -> str:
@@ -31,8 +31,9 @@ class Journal:
                 f"journal: {rows.dtype} rows {rows.shape} with places {places.shape}; "
                 "expected JOURNAL_DTYPE rows and one place for each"
             )
-        self.rows = rows
-        self.places = places
+        # Views: whoever handed the arrays over may go on writing into them.
+        self.rows = rows.view()
+        self.places = places.view()
         self.rows.flags.writeable = False
         self.places.flags.writeable = False
         self._digest: str | None = None
@@ -69,14 +70,15 @@ class Journal:
         return int(found[0])
 
     def causes(self) -> np.ndarray:
-        """Return the number of the row that caused each row, -1 for causes outside: int64."""
+        """Return the number of the row that caused each row: int64, -1 for causes outside the
+        journal and for those that are not in it."""
         market, row = self.rows["market"], self.rows["row"]
         order = np.lexsort((row, market))
         keys = (market[order].astype(np.int64) << 32) | row[order]
         wanted = (self.rows["cause_market"].astype(np.int64) << 32) | self.rows["cause_row"]
         inside = self.rows["cause_kind"] == CauseKind.JOURNAL
-        at = np.searchsorted(keys, wanted)
-        return np.where(inside, order[np.minimum(at, len(order) - 1)], -1)
+        at = np.minimum(np.searchsorted(keys, wanted), len(order) - 1)
+        return np.where(inside & (keys[at] == wanted), order[at], -1)
 
     def first_difference(self, other: Journal) -> int | None:
         """Return the number of the first row in which two journals differ; None if in none."""
@@ -87,17 +89,6 @@ class Journal:
         if len(differs):
             return int(differs[0])
         return None if len(self) == len(other) else common
-
-
-REQUESTS = (
-    JournalKind.SUBMITTED,
-    JournalKind.AMEND_REQUESTED,
-    JournalKind.CANCEL_REQUESTED,
-    JournalKind.DECREASE_REQUESTED,
-    JournalKind.GROUP_SET,
-    JournalKind.KILL_SET,
-)
-"""Kinds that a strategy causes; every other row is what the venue made of them."""
 
 
 def requests(journal: Journal) -> Iterator[int]:

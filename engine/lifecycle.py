@@ -13,7 +13,16 @@ from types import MappingProxyType
 import numpy as np
 
 from .errors import JournalError
-from .schema import NO_MARKET, NO_TIME, CauseKind, JournalKind, OrderFlag, Reason, TimeInForce
+from .schema import (
+    NO_MARKET,
+    NO_TIME,
+    ORDER_REQUESTS,
+    CauseKind,
+    JournalKind,
+    OrderFlag,
+    Reason,
+    TimeInForce,
+)
 
 
 class OrderState(IntEnum):
@@ -34,11 +43,7 @@ class OrderState(IntEnum):
 
 
 _OPEN = (OrderState.RESTING, OrderState.PARTLY_FILLED)
-_REQUESTS = (
-    JournalKind.AMEND_REQUESTED,
-    JournalKind.CANCEL_REQUESTED,
-    JournalKind.DECREASE_REQUESTED,
-)
+_FOLLOW_UPS = ORDER_REQUESTS[1:]
 _REFUSALS = (JournalKind.AMEND_REJECTED, JournalKind.CANCEL_REJECTED)
 
 TRANSITIONS: Mapping[tuple[OrderState | None, JournalKind], OrderState] = MappingProxyType(
@@ -51,7 +56,7 @@ TRANSITIONS: Mapping[tuple[OrderState | None, JournalKind], OrderState] = Mappin
         **{(state, JournalKind.AMENDED): state for state in _OPEN},
         **{(state, JournalKind.CANCELED): OrderState.CANCELED for state in _OPEN},
         **{(state, JournalKind.EXPIRED): OrderState.EXPIRED for state in _OPEN},
-        **{(state, kind): state for state in OrderState for kind in (*_REQUESTS, *_REFUSALS)},
+        **{(state, kind): state for state in OrderState for kind in (*_FOLLOW_UPS, *_REFUSALS)},
     }
 )
 """(state, row) -> state; None is an order that does not exist. A fill that leaves nothing ends in
@@ -245,7 +250,7 @@ def _check_cause(kind: int, market: int, row: int, written: Mapping[int, int]) -
 
 def _check_strange(kind: JournalKind, left: int, owner: int) -> None:
     """Check a row of an account about an order of another: it can ask, and be refused."""
-    if kind not in (*_REQUESTS, *_REFUSALS) or left != 0:
+    if kind not in (*_FOLLOW_UPS, *_REFUSALS) or left != 0:
         raise JournalError(f"{kind.name} of an order of account {owner}")
 
 

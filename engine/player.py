@@ -7,7 +7,6 @@ commands queue behind what is being delivered.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,9 +15,9 @@ import numpy as np
 
 from . import events
 from .bus import NO_STOP
-from .errors import FoldbookError, StrategyError
+from .errors import StrategyError, user_code
 from .kernels import layout, loop
-from .kernels.layout import CURSOR, JOURNAL_COUNT, ROWS, SEEN
+from .kernels.layout import CURSOR, HAPPENED, JOURNAL_COUNT, ROWS
 from .kernels.programs import BOOK_CHANGES
 from .programs import CompiledStrategy
 from .schema import NO_TIME, CauseKind, JournalKind, TapeKind
@@ -65,7 +64,8 @@ def play(
     player = Player(sim, strategy, progress)
     with playing([sim]):
         if is_compiled:
-            sim.bus.play(strategy.decide, strategy.words(), every or 0, progress)
+            # Its code is part of the loop, so whatever is raised there is taken for its own.
+            user_code(sim.bus.play)(strategy.decide, strategy.words(), every or 0, progress)
         elif every is not None:
             player.play_function(strategy, every)
         elif sim.bus.sees_late:
@@ -91,32 +91,15 @@ def check_strategy(strategy: Any, every: int | None) -> None:
 
 @contextmanager
 def playing(sims: Sequence[Simulation]) -> Iterator[None]:
-    """Let strategies be played to; what they raise becomes a StrategyError."""
+    """Let strategies be played to: for as long, they cannot move the runs themselves."""
     for sim in sims:
         sim.is_playing = True
     try:
         yield
-    except (FoldbookError, KeyboardInterrupt):
-        raise
-    except BaseException as error:  # whatever user code raises is the user's, and is chained
-        raise StrategyError(f"strategy raised {_where(error)}") from error
     finally:
         for sim in sims:
             sim.is_playing = False
         sims[0].bus.memory[layout.WATCH] = 0
-
-
-def _where(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    last = frames[-1]
-    engine = __file__.removesuffix("player.py")
-    outside = [frame for frame in frames if not frame.filename.startswith(engine)]
-    last = outside[-1] if outside else last
-    try:
-        said = str(error)
-    except BaseException:  # an exception of the user's that cannot even be shown
-        said = "(it cannot be shown)"
-    return f"{type(error).__name__}: {said} ({last.filename}, line {last.lineno})"
 
 
 class Player:
@@ -125,21 +108,23 @@ class Player:
     def __init__(self, sim: Simulation, strategy: Any, progress: Progress | None):
         self.sim = sim
         self.progress = progress
-        self.on_book = getattr(strategy, "on_book", None)
-        self.on_timer = getattr(strategy, "on_timer", None)
-        self.on_start = getattr(strategy, "on_start", None)
-        self.on_end = getattr(strategy, "on_end", None)
+        hooks = {name: user_code(getattr(strategy, name))
+                 for name in HOOKS if hasattr(strategy, name)}
+        self.on_book = hooks.get("on_book")
+        self.on_timer = hooks.get("on_timer")
+        self.on_start = hooks.get("on_start")
+        self.on_end = hooks.get("on_end")
         self.tape_hooks: dict[int, Callable[..., Any]] = {}
         self.journal_hooks: dict[int, Callable[..., Any]] = {}
-        if hasattr(strategy, "on_trade"):
-            self.tape_hooks[TapeKind.TRADE] = strategy.on_trade
-        if hasattr(strategy, "on_market"):
-            self.tape_hooks[TapeKind.STATUS] = strategy.on_market
-            self.journal_hooks[JournalKind.SETTLED] = strategy.on_market
-        if hasattr(strategy, "on_fill"):
-            self.journal_hooks[JournalKind.FILL] = strategy.on_fill
-        if hasattr(strategy, "on_order"):
-            self.journal_hooks |= dict.fromkeys(_ORDER_KINDS, strategy.on_order)
+        if "on_trade" in hooks:
+            self.tape_hooks[TapeKind.TRADE] = hooks["on_trade"]
+        if "on_market" in hooks:
+            self.tape_hooks[TapeKind.STATUS] = hooks["on_market"]
+            self.journal_hooks[JournalKind.SETTLED] = hooks["on_market"]
+        if "on_fill" in hooks:
+            self.journal_hooks[JournalKind.FILL] = hooks["on_fill"]
+        if "on_order" in hooks:
+            self.journal_hooks |= dict.fromkeys(_ORDER_KINDS, hooks["on_order"])
         self.delivered_tape = sim.bus.sight[CURSOR]
         self.delivered_journal = sim.bus.sight[JOURNAL_COUNT]
         self.moment = sim.now
@@ -182,6 +167,7 @@ class Player:
     def play_function(self, decide: Callable[[Simulation], Any], every: int) -> None:
         """Call decide(sim) at start + k x every, after all rows with ts <= that time."""
         sim = self.sim
+        decide = user_code(decide)
         advance = sim.bus.advance
         serves = bool(sim.projections)
         sees_late = sim.bus.sees_late
@@ -242,10 +228,7 @@ class Player:
         bus = sim.bus
         memory = bus.memory
         end = sim.session.end
-        sim.cause = STARTED
-        if self.on_start:
-            self.on_start(sim)
-            self.deliver_journal()
+        self.start()
         while True:
             timer = sim.timers[0] if sim.timers else NO_TIME
             moment = min(bus.next_news(), timer)
@@ -259,12 +242,7 @@ class Player:
             bus.follow()
             self._deliver_news()
             if timer == moment:
-                sim.timers.pop(0)
-                sim.cause = TIMED
-                if self.on_timer:
-                    self._check_progress()
-                    self.on_timer(sim, timer)
-                self.deliver_journal()
+                self.ring(timer)
         bus.follow()
         self._deliver_news()
         self.finish()
@@ -323,7 +301,7 @@ class Player:
         sim = self.sim
         bus = sim.bus
         memory = bus.memory
-        seen = memory[SEEN]
+        seen = memory[HAPPENED]
         cursor = memory[CURSOR]
         rows = sim.session.tape.rows
         sim.serve()

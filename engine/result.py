@@ -123,27 +123,18 @@ class Result:
         """Return the result that a stored journal tells of, by rebuilding it.
 
         queue: the queue model, where it was a function of the user's own. Raises JournalError if
-        the journal belongs to another session or is not in order.
+        the journal belongs to another session or is not in order, or if its header lacks a field.
         """
         config = Config.from_header(header, queue)
         journal = Journal(rows, places)
-        digest = header.get("session", {}).get("digest", session.digest)
+        digest = _stated(header, "session", "digest")
         if digest != session.digest:
             raise JournalError(
                 f"journal: it was written over a session with digest {digest}, and session "
                 f"{session.name} has {session.digest}"
             )
-        events = header.get("events", len(session.tape))
-        simulation = _rebuilt(
-            config.simulation(session), journal, events, header.get("now", session.end)
-        )
-        result = cls.__new__(cls)
-        result.simulation = simulation
-        result.session = session
-        result.config = config
-        result.journal = journal
-        result._again = None
-        return result
+        events, now = _stated(header, "events"), _stated(header, "now")
+        return cls(_rebuilt(config.simulation(session), journal, events, now), config)
 
     @property
     def digest(self) -> str:
@@ -349,6 +340,15 @@ def send_again(simulation: Simulation, journal: Journal) -> None:
         simulation.bus.advance(int(row["ts"]), int(journal.places[number]))
         simulation.bus.expire(int(row["ts"]), number)
         simulation.bus.send_again(row)
+
+
+def _stated(header: Any, *path: str) -> Any:
+    """Return a field of a journal's header. Raises JournalError if it is not there."""
+    for name in path:
+        if not isinstance(header, dict) or name not in header:
+            raise JournalError(f"journal header: no {name}")
+        header = header[name]
+    return header
 
 
 def _rebuilt(simulation: Simulation, journal: Journal, events: int, now: int) -> Simulation:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .errors import StrategyError
+from .errors import StrategyError, user_code
 from .kernels import layout, loop
 from .player import Player, check_strategy, playing
 from .programs import CompiledStrategy
@@ -44,6 +44,7 @@ def _play_functions_together(
 ) -> None:
     """Call each function at start + k x every, after all rows with ts <= that time."""
     session, bus = players[0].sim.session, players[0].sim.bus
+    functions = [user_code(decide) for decide in functions]
     for ts in range(session.start, session.end + 1, every):
         bus.advance(ts)
         for player, decide in zip(players, functions, strict=True):

@@ -46,8 +46,8 @@ class TapeKind(IntEnum):
     TRADE = 4
     """side (the maker's), price, qty: a public trade. See TapeFlag."""
     STATUS = 5
-    """qty: a MarketStatus; price: the payout of one YES contract when DETERMINED or SETTLED. See
-    TapeFlag."""
+    """qty: a MarketStatus; price: the payout of one YES contract when DETERMINED or SETTLED, in any
+    other row of no meaning (a dispute is about the payout stated before it). See TapeFlag."""
     GRID = 6
     """price: step in the centre; ahead: step at the edges; qty: width of each edge."""
     FEE = 7
@@ -120,6 +120,17 @@ class JournalKind(IntEnum):
     """Displayed depth was gone when an own order came for it; it is taken from the book."""
     COLLATERAL_RETURNED = 19
     """What NO positions of mutually exclusive markets are sure to pay: paid now, or taken back."""
+
+
+ORDER_REQUESTS = (
+    JournalKind.SUBMITTED,
+    JournalKind.AMEND_REQUESTED,
+    JournalKind.CANCEL_REQUESTED,
+    JournalKind.DECREASE_REQUESTED,
+)
+"""What is asked for an order: first that it be there, then what concerns one that is."""
+REQUESTS = (*ORDER_REQUESTS, JournalKind.GROUP_SET, JournalKind.KILL_SET)
+"""Kinds that a strategy causes; every other row is what the venue made of them."""
 
 
 class Reason(IntEnum):

@@ -97,7 +97,10 @@ class Session:
     pickle holds instead of the tape. Copies return the session itself.
     """
 
-    __slots__ = ("_index", "_is_sealed", "_reopen", "facts", "markets", "name", "source", "tape")
+    __slots__ = (
+        "_by_market", "_index", "_is_sealed", "_reopen",
+        "facts", "markets", "name", "source", "tape",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -115,6 +118,7 @@ class Session:
         self.source: Mapping[str, Any] = MappingProxyType(dict(source or {}))
         self.facts: Mapping[str, Any] = MappingProxyType(dict(facts or {}))
         self._reopen = reopen
+        self._by_market: list[np.ndarray] = []
         self._index = {market.ticker: index for index, market in enumerate(self.markets)}
         if len(self._index) != len(self.markets) or not self.markets:
             raise TapeError(f"session {name}: needs at least one market, each ticker once")
@@ -162,16 +166,31 @@ class Session:
             raise KeyError(f"market {market} is not in session {self.name}")
         return int(market)
 
+    def rows_of(self, market: str | int) -> np.ndarray:
+        """Return where the rows of a market stand on the tape: int64, shape (rows,), read-only.
+
+        Raises KeyError for a stranger.
+        """
+        if not self._by_market:
+            markets = self.tape.rows["market"]
+            order = np.argsort(markets, kind="stable")
+            order.flags.writeable = False
+            ends = np.searchsorted(markets[order], np.arange(1, len(self.markets)))
+            self._by_market.extend(np.split(order, ends))
+        return self._by_market[self.market_index(market)]
+
     def select(self, *markets: str | int) -> Session:
         """Return a session of some markets alone, in the order of this one; of all, itself.
 
-        What happens in a market does not depend on the others. Raises KeyError for a stranger.
+        What happens in a market does not depend on the others, as far as its rows of one ts stand
+        together: rows of another market between them part two bursts, which are one here. Raises
+        KeyError for a stranger.
         """
         indices = sorted({self.market_index(market) for market in markets})
         if len(indices) == len(self.markets):
             return self
         rows = self.tape.rows
-        chosen = rows[np.isin(rows["market"], indices)]
+        chosen = rows[np.sort(np.concatenate([self.rows_of(index) for index in indices]))]
         chosen["market"] = np.searchsorted(indices, chosen["market"])
         tickers = tuple(self.markets[index].ticker for index in indices)
         return Session(

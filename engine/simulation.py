@@ -15,7 +15,7 @@ import numpy as np
 from . import events
 from .availability import ALWAYS, Availability
 from .bus import NO_STOP, Bus, Cause
-from .errors import StrategyError
+from .errors import FoldbookError, StrategyError, raised_by
 from .fees import Fees, FeeSchedule, in_force
 from .gateway import order_flags
 from .journal import Journal
@@ -102,7 +102,8 @@ def models_in(
     """
     tickers = [market.ticker for market in session.markets]
     base, others = in_force(fees, tickers, session.start, session.end)
-    return Models(fees=base, market_fees={**dict(others), **dict(market_fees)}, **assumed)
+    given = Models(fees=base, market_fees=market_fees).market_fees
+    return Models(fees=base, market_fees={**dict(others), **dict(given)}, **assumed)
 
 
 class Simulation:
@@ -412,11 +413,17 @@ class Simulation:
         until: ns; all rows with ts <= until are folded, and the clock stands there; or
         next_change(market): the end of the next burst that changes the market's book. events: how
         many rows, stop: up to which row; both are rounded up to the end of a burst. Without any, to
-        the end of the tape. Returns whether that point was reached before the tape ended.
+        the end of the tape; with a time and a number of rows, to what comes first. Returns whether
+        that point was reached before the tape ended. Raises StrategyError for `events` with `stop`,
+        and for either with a change.
         """
         if self.is_playing:
             raise StrategyError("advance: a strategy cannot move the run that is played to it")
+        if events is not None and stop is not None:
+            raise StrategyError(f"advance: events={events} and stop={stop}; expected one of them")
         if isinstance(until, NextChange):
+            if events is not None or stop is not None:
+                raise StrategyError("advance: next_change takes no number of rows beside it")
             return self._advance_to_change(self._market(until.market))
         limit = NO_TIME if until is None else _integer("until", until)
         if events is not None:
@@ -470,7 +477,8 @@ class Simulation:
     def subscribe(self, projection: Projection) -> None:
         """Hand every event of the kinds that a Python projection names to its `apply`, in order.
 
-        It is served before control returns to the caller; a fork gets a deep copy of it.
+        It is served before control returns to the caller; a fork gets a deep copy of it. What its
+        `apply` raises comes out as a StrategyError that names it.
         """
         strangers = [each for each in projection.kinds if each not in _EVENTS]
         if strangers:
@@ -575,7 +583,7 @@ class Simulation:
             event = events.from_row(row, self.tickers)
             for one in self.projections:
                 if kind in one.kinds:
-                    one.apply(event)
+                    _apply(one, event)
 
     # Helpers.
 
@@ -621,6 +629,15 @@ class Simulation:
 
     def _command(self, market: int, number: int) -> Command:
         return Command(market, number, 0, 0, 0, 0, 0, NO_TIME, 0, 0, *self.cause)
+
+
+def _apply(one: Projection, event: events.Event) -> None:
+    try:
+        one.apply(event)
+    except (FoldbookError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # whatever user code raises is the user's
+        raise raised_by(f"projection {type(one).__name__}", error) from error
 
 
 def _expiry(expires: int | None) -> int:

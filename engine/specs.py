@@ -5,6 +5,7 @@ The fee schedules, which are specs too, have a module of their own and are hande
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from enum import Enum, IntEnum
@@ -36,7 +37,9 @@ def _grid_step(instance: object, attribute: attrs.Attribute, value: int) -> None
         raise ValueError(f"{attribute.name}: {value} does not divide one dollar ({PRICE_ONE})")
 
 
-_integer = attrs.validators.instance_of(int)
+def _integer(instance: object, attribute: attrs.Attribute, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{attribute.name}: {value!r} is a {type(value).__name__}, not an int")
 
 
 def _limit(instance: object, attribute: attrs.Attribute, value: int) -> None:
@@ -51,6 +54,9 @@ def _pairs(
     for pair in pairs:
         if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[1], FeeSchedule):
             raise TypeError(f"market_fees: {pair!r} is no (ticker, FeeSchedule)")
+    twice = [ticker for ticker, count in Counter(pair[0] for pair in pairs).items() if count > 1]
+    if twice:
+        raise ValueError(f"market_fees: {twice[0]} is named twice")
     return pairs
 
 
@@ -68,7 +74,7 @@ def _as_durations(values: Iterable[int | str | timedelta]) -> tuple[int, ...]:
     found = []
     for row, value in enumerate(values):
         try:
-            found.append(int(value) if isinstance(value, np.integer) else duration(value))
+            found.append(duration(value))
         except ValueError as error:
             raise ValueError(f"delay row {row}: {error}") from None
     return tuple(found)
@@ -359,7 +365,9 @@ class Models:
     restored_after: int = attrs.field(default=0, validator=_limit)
     seed: int = attrs.field(default=0, validator=_integer)
     market_fees: tuple[tuple[str, FeeSchedule], ...] = attrs.field(default=(), converter=_pairs)
-    availability: Availability = ALWAYS
+    availability: Availability = attrs.field(
+        default=ALWAYS, validator=attrs.validators.instance_of(Availability)
+    )
     collateral_return: bool = attrs.field(
         default=False, validator=attrs.validators.instance_of(bool)
     )

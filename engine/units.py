@@ -9,6 +9,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal, Inexact, InvalidOperation
 
+import numpy as np
+
 PRICE_ONE = 10_000
 """One dollar as a price: the unit is $0.0001, the venue's finest tick (SPEC 1.6)."""
 QTY_ONE = 100
@@ -18,11 +20,11 @@ CASH_ONE = 1_000_000
 PPM = 1_000_000
 """Parts per million, the unit of fee rates."""
 
+# Durations in nanoseconds, the unit of every time.
 MICROSECOND = 1_000
 MILLISECOND = 1_000_000
 SECOND = 1_000_000_000
 MINUTE = 60 * SECOND
-"""Durations in nanoseconds, the unit of every time."""
 
 QTY_MAX = 10**14
 """Largest quantity of one event: 10^12 contracts. Keeps price x qty inside int64."""
@@ -41,6 +43,8 @@ _DURATIONS = {
 
 
 def _scaled(value: Number, scale: int, what: str) -> int:
+    if isinstance(value, np.integer):
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, (int, str, Decimal)):
         raise TypeError(
             f"{what}: {value!r} is a {type(value).__name__}; pass an int, a decimal string or a "
@@ -109,8 +113,8 @@ def duration(value: int | str | timedelta) -> int:
     """
     if isinstance(value, timedelta):
         return (value.days * 86_400 + value.seconds) * SECOND + value.microseconds * MICROSECOND
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return int(value)
     if isinstance(value, str):
         text = value.strip()
         digits = text.rstrip("abcdefghijklmnopqrstuvwxyz ")

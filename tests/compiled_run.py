@@ -105,9 +105,18 @@ class CompiledRun:
     def result(self, workload: Workload) -> Result:
         """Return the result that the journal so far tells of, rebuilt from its file's header."""
         journal = self.bus.journal()
-        header = config_of(workload).header()
-        header |= {"events": self.bus.memory[layout.CURSOR], "now": self.bus.memory[layout.NOW]}
+        header = header_of(self.bus, config_of(workload))
         return Result.from_journal(self.bus.session, journal.rows, journal.places, header)
+
+
+def header_of(bus: Bus, config: Config) -> dict[str, Any]:
+    """Return the header of a journal that a run which stands here would have."""
+    return {
+        "session": {"digest": bus.session.digest},
+        **config.header(),
+        "events": bus.memory[layout.CURSOR],
+        "now": bus.memory[layout.NOW],
+    }
 
 
 def config_of(workload: Workload) -> Config:

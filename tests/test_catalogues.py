@@ -9,8 +9,9 @@ import threading
 import pytest
 from test_sessions import ROWS
 
-from foldbook.adapters import catalogue, sessions
+from foldbook.adapters import catalogue, sessions, synthetic
 from foldbook.adapters.catalogue import CatalogueError, UnknownSessionError
+from foldbook.adapters.gym import MarketEnv
 from foldbook.engine.schema import TAPE_DTYPE
 from foldbook.engine.session import Session, Tape
 from foldbook.engine.specs import Market
@@ -140,6 +141,20 @@ def test_find_meets_all_conditions(kept):
     kept.save(made("other", later(1), (Market("KXC-1"), Market("KXD-1", 10))))
     for conditions, names in FOUND:
         assert [entry.name for entry in kept.find(**conditions)] == names, conditions
+
+
+def test_found_sessions_are_what_an_environment_plays(kept):
+    """Episodes go over the markets of the sessions that were found, and over no others."""
+    for seed in (1, 2, 3):
+        kept.save(synthetic.session(seed=seed, events=2_000))
+    found = catalogue.load_found(kept, ticker="SYN-2-000")
+    assert [session.name for session in found] == ["synthetic-2"]
+    everything = catalogue.load_found(kept, series="SYN")
+    env = MarketEnv(everything, market="next", cadence=500)
+    played = [env.reset(seed=0 if k == 0 else None)[1]["market"] for k in range(3)]
+    assert played == ["SYN-1-000", "SYN-2-000", "SYN-3-000"]
+    with pytest.raises(CatalogueError, match="no session meets series='KXA'"):
+        catalogue.load_found(kept, series="KXA")
 
 
 def test_find_by_quality(kept, monkeypatch):

@@ -107,6 +107,7 @@ def planted(*path, value=None):
         planted("mark", value="LAST"),
         planted("models", value=[]),
         planted("models", "risk", "max_loss"),
+        planted("models", "collateral_return"),
         planted("models", "risk", "max_loss", value=-1),
         planted("models", "risk", "max_gain", value=1),
         planted("models", "fees", "rounding", value=0),
@@ -154,6 +155,8 @@ def test_a_backtest_takes_every_model():
         ({"risk": {}}, TypeError),
         ({"restored_after": -1}, ValueError),
         ({"seed": 0.5}, TypeError),
+        ({"seed": True}, TypeError),
+        ({"availability": None}, TypeError),
         ({"collateral_return": 1}, TypeError),
     ],
 )
@@ -161,3 +164,13 @@ def test_a_model_of_another_type_is_refused(settings, error):
     """A name where a model belongs raises at once, and says which."""
     with pytest.raises(error, match=next(iter(settings))):
         Backtest(SESSION, object(), **settings)
+
+
+def test_market_fees_name_each_market_once():
+    """Of two schedules for one market none is taken in silence."""
+    ticker = SESSION.markets[0].ticker
+    twice = ((ticker, FEE_SCHEDULES["NO_FEES"]), (ticker, FEE_SCHEDULES["KALSHI_2021"]))
+    with pytest.raises(ValueError, match=f"market_fees: {ticker} is named twice"):
+        Models(FEE_SCHEDULES["NO_FEES"], market_fees=twice)
+    with pytest.raises(ValueError, match=f"market_fees: {ticker} is named twice"):
+        Backtest(SESSION, object(), market_fees=twice)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from foldbook.adapters import synthetic
@@ -10,6 +11,7 @@ from foldbook.engine import (
     Accounts,
     Availability,
     Backtest,
+    CapacityError,
     FeeError,
     Fees,
     Latency,
@@ -19,10 +21,16 @@ from foldbook.engine import (
     Simulation,
     StrategyError,
     TimeInForce,
+    cents,
     contracts,
+    dollars,
+    duration,
+    next_change,
+    price,
     strategy,
 )
 from foldbook.engine.compiled import inner
+from foldbook.engine.kernels import verbs
 from foldbook.engine.specs import Delay
 
 DRAWN = Latency(order=Delay.empirical([f"{ms}ms" for ms in range(1, 50)]))
@@ -62,7 +70,7 @@ def test_fees_that_change_inside_a_session_are_refused(session) -> None:
         {"scope": "*", "type": "quadratic", "multiplier": 0},
         {"scope": "SYN", "start": start, "type": "quadratic", "multiplier": 1},
     ])  # fmt: skip
-    with pytest.raises(FeeError, match="inside the session"):
+    with pytest.raises(FeeError, match="inside the session.*slice the session there, or pass"):
         Backtest(session, Takes(), fees=fees)
     flat = Fees.from_rows([{"scope": "*", "type": "flat", "taker_flat": "0.01"}])
     assert Backtest(session, Takes(), fees=flat).run().metrics()["fees"] > 0
@@ -148,6 +156,62 @@ def test_would_reject_takes_what_submit_takes(name, value, session) -> None:
             ask(0, Side.BUY, 100, 100, **{name: value})
         found.append((error.type, str(error.value)))
     assert found[0] == found[1]
+
+
+def test_the_limit_of_client_ids_is_the_number_that_was_given(session) -> None:
+    """Five may be used, not the next power of two."""
+    sim = Simulation(session, client_ids=5)
+    sim.advance(events=10)
+    for client_id in range(1, 6):
+        sim.cancel(sim.submit(0, Side.BUY, 100, 100, client_id=client_id))
+    with pytest.raises(CapacityError, match="5 are used already"):
+        sim.submit(0, Side.BUY, 100, 100, client_id=6)
+
+
+def test_an_advance_takes_limits_that_can_hold_together(session) -> None:
+    """A change of the book and a number of rows, or two numbers of rows, are two wishes."""
+    for limits in ({"events": 5}, {"stop": 5}):
+        with pytest.raises(StrategyError, match="next_change"):
+            Simulation(session).advance(next_change(), **limits)
+    with pytest.raises(StrategyError, match="events=5 and stop=9"):
+        Simulation(session).advance(events=5, stop=9)
+
+
+@strategy()
+def bids_inside(sim, words):
+    """Take the whole best ask, and then bid what the mids say: orders of 1, price the mid."""
+    if verbs.best_qty(sim, 0, 1) > 0:
+        verbs.submit_as(sim, 0, 0, (verbs.best(sim, 0, 1), verbs.best_qty(sim, 0, 1), 1, 0))
+    verbs.submit(sim, 0, 0, verbs.mid2(sim, 0), 1)
+    verbs.submit(sim, 0, 0, verbs.mark2(sim, 0), 1)
+
+
+def test_a_compiled_strategy_reads_the_mids_that_a_python_one_does(session) -> None:
+    """`mid2` is of the visible book, which own fills take from, `mark2` of the recorded one."""
+
+    def twin(sim) -> None:
+        book = sim.book(0)
+        if book.best_ask_qty:
+            sim.submit(0, Side.BUY, book.best_ask, book.best_ask_qty, tif=TimeInForce.IOC)
+        sim.submit(0, Side.BUY, book.mid2, 1)
+        sim.submit(0, Side.BUY, book.mark2, 1)
+
+    one, other = (Backtest(session, each, every="20s").run() for each in (bids_inside, twin))
+    prices = one.orders.column("price").tolist()
+    assert len(prices) > 12 and prices[1::3] != prices[2::3]
+    assert one.digest == other.digest
+
+
+@pytest.mark.parametrize(("make", "whole"), [
+    (contracts, 500), (cents, 500), (dollars, 5_000_000), (price, 50_000), (duration, 5),
+])  # fmt: skip
+def test_whole_numbers_of_numpy_are_whole_numbers(make, whole) -> None:
+    """What an array holds is an int as good as any; its floats are floats, and named so."""
+    found = make(np.int64(5))
+    assert (found, type(found)) == (whole, int)
+    for wrong in (np.float64(0.5), np.bool_(True)):
+        with pytest.raises((TypeError, ValueError), match="is a float64|is a bool|is not like"):
+            make(wrong)
 
 
 class AnswersItself:

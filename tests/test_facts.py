@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tapes import Recorder, TapeBuilder
 
 from foldbook.adapters import sessions, synthetic
+from foldbook.adapters.sessions.checkup import check_up
 from foldbook.adapters.sessions.quality import Capture, quality
 from foldbook.adapters.sessions.tallies import Tally, tallies
 from foldbook.engine.schema import MarketStatus, Side, TapeFlag, TapeKind
@@ -145,6 +146,35 @@ def test_the_end_is_hindsight(hand):
     changed = sessions.facts_of(session_of(other))
     assert changed.pop("hindsight") != hand.pop("hindsight")
     assert changed == hand, "and nothing else depends on it"
+
+
+S = MarketStatus
+
+
+@pytest.mark.parametrize(
+    ("statuses", "stated"),
+    [
+        ([(S.CLOSED,)], ("closed", None, None)),
+        ([(S.DETERMINED, 0)], ("determined", "no", "0.0000")),
+        ([(S.SETTLED, 37)], ("settled", "scalar", "0.3700")),
+        ([(S.SETTLED, 0, TapeFlag.VOID)], ("settled", "void", None)),
+        ([(S.SETTLED, 0, TapeFlag.VOID), (S.SETTLED, 100)], ("settled", "yes", "1.0000")),
+        ([(S.DETERMINED, 100), (S.DISPUTED,)], ("disputed", "yes", "1.0000")),
+        ([(S.CLOSED,), (S.DISPUTED,)], ("disputed", None, None)),
+        ([(S.CLOSED,), (S.OPEN,)], ("closed", None, None)),
+        ([(S.SETTLED, 100), (S.DETERMINED, 0), (S.DISPUTED,)], ("settled", "yes", "1.0000")),
+    ],
+)
+def test_the_result_is_what_the_rows_that_count_say(statuses, stated):
+    """A void market has no payout, a disputed one that of its determination; a close is for good,
+    and nothing but another settlement follows a settlement (semantics, section 7)."""
+    rows = [(200 + second, K.STATUS, 0, *(payout or (0,)), to / 100, *flags)
+            for second, (to, *rest) in enumerate(statuses)
+            for payout, flags in [(rest[:1], rest[1:])]]
+    session = session_of(np.concatenate([HAND[:-2], tape(*rows)]))
+    assert tuple(sessions.facts_of(session)["hindsight"]["KXA-1"].values()) == stated
+    missing = any(each.problem is sessions.Problem.NO_RESULT for each in check_up(session))
+    assert missing == (stated[1] is None)
 
 
 def test_the_score_is_the_product_of_its_parts(hand):

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from foldbook.engine.config import made, plain
 from foldbook.engine.errors import FeeError
 from foldbook.engine.fees import (
     FEE_SCHEDULES,
@@ -462,13 +463,7 @@ def test_times_are_told_three_ways():
 )  # fmt: skip
 def test_headers_round_trip_through_json(schedule):
     """A schedule is what its JSON header says."""
-    assert FeeSchedule.from_header(json.loads(json.dumps(schedule.header()))) == schedule
-
-
-def test_old_headers_are_read():
-    """Journals from before makers paid have three fields; the others have their defaults."""
-    header = {"name": "KALSHI_2026_08", "taker_ppm": 70_000, "rounding": 1}
-    assert FeeSchedule.from_header(header).fee(550, 100) == 3_639
+    assert made(FeeSchedule, json.loads(json.dumps(plain(schedule)))) == schedule
 
 
 # What is refused.

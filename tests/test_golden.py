@@ -15,6 +15,7 @@ from foldbook.adapters import synthetic
 from foldbook.engine import (
     Backtest,
     Evidence,
+    Latency,
     Liquidity,
     Mark,
     Result,
@@ -247,8 +248,10 @@ def test_explained_chains_run_from_event_to_fill(explained, evidence) -> None:
         assert f"{fill.ahead / 100:.2f} before this trade; {fill.claim / 100:.2f} went" in queue
 
 
-def test_explained_books_are_those_of_the_moment() -> None:
-    """The book at the decision is the one that the strategy saw."""
+@pytest.mark.parametrize("feed", ["0ms", "40ms"])
+def test_explained_books_are_those_of_the_moment(feed) -> None:
+    """The book at the decision is the one that the strategy saw; where it sees late, the venue's of
+    that moment stands beside it."""
     session = synthetic.session(seed=101, events=2000, minutes=1)
     seen: dict[int, str] = {}
 
@@ -264,12 +267,19 @@ def test_explained_books_are_those_of_the_moment() -> None:
             if len(sim.journal()) > known:
                 seen[sim.now] = "bids {} | asks {}".format(*before)
 
-    result = Backtest(session, Watching(times=2, rest_ns=10**9)).run()
+    latency = Latency.constant(feed=feed, response=feed)
+    result = Backtest(session, Watching(times=2, rest_ns=10**9), latency=latency).run()
     assert len(result.fills) > 3
+    differ = 0
     for fill in list(result.fills)[:5]:
         books = [LINE.fullmatch(line) for line in result.explain(fill).splitlines()[1:]]
-        texts = [match[2] for match in books if match and match[1] == "book"]
-        assert texts == [seen[fill.ts]]
+        texts = {match[1]: match[2] for match in books if match}
+        if not latency.delays_sight:
+            assert texts["book"] == seen[fill.ts] and "venue book" not in texts
+            continue
+        assert texts["book as seen"] == seen[fill.ts]
+        differ += texts["venue book"] != seen[fill.ts]
+    assert bool(differ) == latency.delays_sight
 
 
 def test_a_session_is_known_by_its_markets_and_rows() -> None:

@@ -14,7 +14,7 @@ from foldbook.adapters.gym.curriculum import (
     Curriculum,
     CurriculumVectorWrapper,
     CurriculumWrapper,
-    Order,
+    SortBy,
     scores_of,
 )
 from foldbook.adapters.gym.setting import Setting
@@ -109,12 +109,12 @@ def test_scores_are_what_the_tape_says(setting):
     """Volume, activity and spread of each market equal a count of the rows and a replay."""
     session = setting.sessions[0]
     rows = session.tape.rows
-    volume, activity = scores_of(setting, Order.VOLUME), scores_of(setting, Order.ACTIVITY)
+    volume, activity = scores_of(setting, SortBy.VOLUME), scores_of(setting, SortBy.ACTIVITY)
     for number, market in enumerate(setting.choice.markets):
         own = rows[rows["market"] == number]
         assert activity[market] == len(own) == 3000
         assert volume[market] == own["qty"][own["kind"] == TapeKind.TRADE].sum() > 0
-    spread = scores_of(setting, Order.DIFFICULTY)
+    spread = scores_of(setting, SortBy.DIFFICULTY)
     market = setting.choice.markets[1]
     sim = Simulation(session.select(1))
     seen = []

@@ -166,6 +166,16 @@ def test_reset_takes_session_market_start_and_cash():
     assert info["cash"] == 100 * CASH_ONE
 
 
+def test_cash_that_a_reward_could_not_count_is_refused():
+    """A change of value times the weights must fit int64; smaller weights allow more cash."""
+    played = session()
+    with pytest.raises(ValueError, match=r"cash: 3000000000000; expected 0 to 2305843009213, in"):
+        MarketEnv(played, cash=dollars(3_000_000))
+    env = MarketEnv(played, cash=dollars(3_000_000), rewards=Rewards(value=1000))
+    with pytest.raises(ValueError, match="more with smaller reward weights"):
+        env.reset(options={"cash": dollars(10**10)})
+
+
 @pytest.mark.parametrize("latency", LATENCIES)
 @pytest.mark.parametrize("cash", [None, dollars(3)])
 def test_starting_anywhere_is_having_come_from_the_beginning(latency, cash):
@@ -267,6 +277,21 @@ def test_rewards_are_sums_of_terms():
         position, then = run.positions.qty(0), run.now
         held_once = held_once or position != 0
     assert earned and fallen and held_once
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: Rewards(value=0.5), lambda: Rewards(drawdown=True), lambda: Rewards(inventory="1"),
+        lambda: Cadence("events", 1.5), lambda: single(session(), max_steps=1.5),
+    ],
+)  # fmt: skip
+def test_a_weight_or_a_limit_that_is_no_whole_number_is_refused(wrong):
+    """The words of a plan are integers: 0.5 would be cut to 0, and every reward with it."""
+    named = r"(value|drawdown|inventory|every|steps_max): .* is not an int"
+    with pytest.raises(TypeError, match=named):
+        wrong()
+    assert Rewards(value=np.int64(5)).value == 5
 
 
 def test_cadences_are_moments():

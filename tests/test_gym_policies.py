@@ -61,6 +61,26 @@ def test_backtest_equals_environment(session, actions, observation, cadence):
     np.testing.assert_array_equal(trained.seen, tested.seen[: len(trained.seen)])
 
 
+def test_an_order_that_is_not_known_yet_is_no_new_one(session):
+    """Answers come 40 ms late: a decision that sends nothing does not find an older order again,
+    so the time since the last new one is the environment's at every step."""
+    options = {"actions": "quote", "observation": "core",
+               "latency": Latency.constant("2ms", response="40ms")}
+    env = gymnasium.make(market_gym.ID, session=session, **options).unwrapped
+    dims = env.codec.dims
+    trained, tested = Reading(dims), Reading(dims)
+    seen, _ = env.reset(seed=3)
+    over = False
+    while not over:
+        seen, _, terminated, truncated, _ = env.step(trained.predict(seen, np.zeros(0, bool)))
+        over = terminated or truncated
+    setting = Setting(session, **options)
+    strategy = PolicyStrategy(tested, setting)
+    result = Backtest(strategy.session, strategy, **setting.settings).run()
+    np.testing.assert_array_equal(trained.seen, tested.seen[: len(trained.seen)])
+    assert result.journal.digest == env.result().journal.digest
+
+
 def test_evaluation_is_that_of_the_backtest(session):
     """Hold earns nothing; a strategy scores what its Backtest says; random depends on its seed."""
     setting = Setting(session, market="random", latency=Latency.constant("5ms"))

@@ -59,7 +59,7 @@ def check_state(run: CompiledRun) -> None:
         parts = [layout.ACCOUNT_END + layout.POSITION_WORDS * m + part for m in range(count)]
         assert word[total] == sum(word[at] for at in parts), "account is not its markets"
     assert word[layout.CURSOR] == sum(word[word[table + m] + layout.ROWS] for m in range(count))
-    rows = sum(word[word[table + m] + layout.JOURNAL_ROWS] for m in range(count))
+    rows = sum(word[word[table + m] + layout.JOURNALED] for m in range(count))
     assert word[layout.JOURNAL_COUNT] == rows + word[layout.ACCOUNT_ROWS]
     for name in (layout.CAUSE_KIND, layout.CAUSE_MARKET, layout.CAUSE_ROW, layout.DIRTY):
         assert word[name] == 0, f"word {name} is left over from a step"

@@ -39,8 +39,8 @@ def test_a_writer_that_keeps_its_word_passes(tmp_path):
 
 
 def test_a_writer_that_acknowledges_too_early_is_found(tmp_path):
-    """The note of the error says how to do it again."""
-    with pytest.raises(FileNotFoundError) as caught:
+    """Its file is not there, or is empty; the note of the error says how to do it again."""
+    with pytest.raises((FileNotFoundError, AssertionError)) as caught:
         kill_at_random("test_kills:hasty", tmp_path, acknowledged, count=20, seed=3)
     assert "seed 3, moment" in caught.value.__notes__[0]
 

@@ -8,7 +8,7 @@ import random
 import attrs
 import numpy as np
 import pytest
-from compiled_run import CLIENT_IDS, ORDER_GROUPS, CompiledRun
+from compiled_run import CLIENT_IDS, ORDER_GROUPS, CompiledRun, header_of
 from desk import desk, result_of, session_of, told
 from drawn_models import SPANS, draw_delay
 from reference.latency import CANCEL, ORDER, draw
@@ -20,7 +20,7 @@ from foldbook.adapters import synthetic
 from foldbook.engine import Backtest, Config, MarketStatus, Result, Session, Simulation, Tape
 from foldbook.engine.availability import AVAILABILITY_2026_05
 from foldbook.engine.errors import CapacityError, StrategyError
-from foldbook.engine.kernels.layout import CURSOR, DRIVER_WORDS, FLIGHTS_BESIDE, NOW
+from foldbook.engine.kernels.layout import DRIVER_WORDS, FLIGHTS_BESIDE
 from foldbook.engine.projections.orders import order_id
 from foldbook.engine.schema import NO_MARKET, CauseKind, JournalKind
 from foldbook.engine.specs import NO_FEES, Delay, Feed, Latency, Queue
@@ -256,7 +256,7 @@ def test_random_workloads_with_delays_are_replayed(seed) -> None:
         order_capacity=64, client_ids=CLIENT_IDS, order_groups=ORDER_GROUPS,
     )  # fmt: skip
     journal = run.bus.journal()
-    header = config.header() | {"events": run.bus.memory[CURSOR], "now": run.bus.memory[NOW]}
+    header = header_of(run.bus, config)
     result = Result.from_journal(run.bus.session, journal.rows, journal.places, header)
     replayed = result.replay().simulation
     for each, how in ((result.simulation, "rebuilt"), (replayed, "replayed")):

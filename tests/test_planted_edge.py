@@ -37,3 +37,19 @@ def test_training_finds_it(capsys):
     assert [line.split()[0] for line in printed[:3]] == ["ppo", "hold", "random"]
     earned = [float(line[10:20]) for line in printed[:3]]
     assert earned[0] > 0 == earned[1] > earned[2]
+
+
+def test_a_mirrored_market_is_the_other_outcome():
+    """What was a bid is an offer of the other outcome, at each moment, of the same size."""
+
+    def rows(session, mirrors):
+        levels = session.tape.rows[session.tape.rows["price"] > 0]
+        return sorted(
+            (int(row["ts"]), int(row["kind"]), int(row["side"]) ^ mirrors,
+             10_000 - int(row["price"]) if mirrors else int(row["price"]), int(row["qty"]))
+            for row in levels
+        )  # fmt: skip
+
+    one, other = (planted_edge.session(3, mirrored=mirrored) for mirrored in (False, True))
+    assert rows(one, 0) == rows(other, 1)
+    assert one.tape.rows.tobytes() != other.tape.rows.tobytes()

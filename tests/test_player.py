@@ -316,6 +316,41 @@ def test_a_strategy_that_raises_keeps_its_journal(hook) -> None:
     assert result.rebuild().bus.state_bytes() == result.simulation.bus.state_bytes()
 
 
+def test_whose_fault_it_was_is_told_apart(monkeypatch) -> None:
+    """A hook that cannot be called is the strategy's; what a projection raises names it; and what
+    the engine itself raises is no StrategyError."""
+
+    class Shy:
+        def on_book(self) -> None:
+            """Takes nothing."""
+
+    with pytest.raises(StrategyError, match="strategy raised TypeError"):
+        Backtest(scene(), Shy()).run()
+
+    class Broken:
+        kinds = (events.Trade,)
+
+        def apply(self, event: Any) -> None:
+            raise ZeroDivisionError("by hand")
+
+    broken = r"projection Broken raised ZeroDivisionError: by hand \(.*test_player.py, line \d+\)"
+    with pytest.raises(StrategyError, match=broken) as caught:
+        Backtest(scene(), Recorder(), projections=[Broken()]).run()
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert caught.value.result is not None
+    sim = Simulation(scene())
+    sim.subscribe(Broken())
+    with pytest.raises(StrategyError, match=broken):
+        sim.advance()
+
+    def defect(self: Any) -> None:
+        raise IndexError("a defect")
+
+    monkeypatch.setattr(Simulation, "last_burst", defect)
+    with pytest.raises(IndexError, match="a defect"):
+        Backtest(scene(), Recorder()).run()
+
+
 @pytest.mark.parametrize(
     ("price", "qty", "reason"),
     [

@@ -125,7 +125,7 @@ def checksum() -> CompiledProjection:
 def built_in(sim: Simulation) -> np.ndarray:
     """Return the words of the built-in PositionTracker."""
     end = layout.ACCOUNT_END + layout.POSITION_WORDS * len(sim.session.markets)
-    return sim.bus.state[layout.POSITION_TRACKER : end]
+    return sim.bus.state[layout.CASH : end]
 
 
 @pytest.fixture(scope="module")

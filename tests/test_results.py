@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,7 @@ from foldbook.engine import (
     verbs,
 )
 from foldbook.engine.events import CashMoved, Expired, OrderEvent, Submitted
+from foldbook.engine.journal import Journal
 
 
 class Notes:
@@ -178,6 +181,23 @@ def test_a_foreign_or_damaged_journal_is_refused() -> None:
     assert again.simulation.bus.state_bytes() == result.simulation.bus.state_bytes()
 
 
+def test_a_journal_leaves_the_arrays_of_its_caller_alone() -> None:
+    """It cannot be written through; who made the arrays may go on. A cause that is not there is
+    none: no neighbour is taken for it."""
+    session = synthetic.session(seed=14, events=500, minutes=1)
+    result = Backtest(session, _buy_once, every="1s").run()
+    rows, places = np.array(result.journal.rows), np.array(result.journal.places)
+    journal = Journal(rows, places)
+    with pytest.raises(ValueError, match="read-only"):
+        journal.rows["qty"] = 0
+    caused = np.flatnonzero(journal.causes() >= 0)
+    assert len(caused) and rows.flags.writeable and places.flags.writeable
+    assert (journal.causes()[caused] < caused).all()
+    rows["cause_row"][caused[0]] = 12_345
+    again = Journal(rows, places).causes()
+    assert again[caused[0]] == -1 and (again[caused[1:]] == journal.causes()[caused[1:]]).all()
+
+
 @strategy(market=0, price=0)
 def sends(sim, words) -> None:
     """Send one order as the words say."""
@@ -190,6 +210,36 @@ def test_what_a_compiled_strategy_cannot_send_ends_the_run(words) -> None:
     session = synthetic.session(seed=14, events=500, minutes=1)
     with pytest.raises(StrategyError, match="a compiled strategy named"):
         Backtest(session, sends(**words), every="1s").run()
+
+
+@strategy(market=0, order=0)
+def cancels(sim, words) -> None:
+    """Cancel whatever stands in a market, and the order of a number."""
+    verbs.cancel_all(sim, words[0])
+    verbs.cancel(sim, words[0], words[1])
+
+
+@pytest.mark.parametrize("market", [7, 2**40, -1])
+def test_no_order_is_looked_for_in_a_market_that_does_not_exist(market) -> None:
+    """A compiled cancel_all names the market, and reads nothing behind it; order 0 is no order."""
+    session = synthetic.session(seed=14, events=500, minutes=1)
+    with pytest.raises(StrategyError, match="a market that the session does not have"):
+        Backtest(session, cancels(market=market), every="1s").run()
+    assert len(Backtest(session, cancels(), every="1s").run().journal) == 1
+
+
+@pytest.mark.parametrize("missing", [("session",), ("session", "digest"), ("events",), ("now",)])
+def test_a_header_that_lacks_what_a_run_writes_is_refused(missing) -> None:
+    """Nothing is filled in: without a digest a foreign session would pass for the journal's own."""
+    session = synthetic.session(seed=14, events=500, minutes=1)
+    result = Backtest(session, _buy_once, every="1s").run()
+    header = copy.deepcopy(result.header())
+    at = header
+    for name in missing[:-1]:
+        at = at[name]
+    del at[missing[-1]]
+    with pytest.raises(JournalError, match=f"journal header: no {missing[-1]}"):
+        Result.from_journal(session, result.journal.rows, result.journal.places, header)
 
 
 @pytest.mark.parametrize(

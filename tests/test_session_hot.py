@@ -247,6 +247,16 @@ def test_a_disk_too_full_for_it_is_an_error_and_no_harm(folder, tmp_path):
     assert sessions.load(folder).digest == ONE.digest
 
 
+def test_it_is_made_where_room_cannot_be_reserved_by_a_call(folder, monkeypatch):
+    """Without posix_fallocate the room is reserved by writing zeros: the same file."""
+    sessions.load(folder)
+    made = (folder / sessions.TAPE_FILE).read_bytes()
+    (folder / sessions.TAPE_FILE).unlink()
+    monkeypatch.delattr(os, "posix_fallocate")
+    assert sessions.load(folder).digest == ONE.digest
+    assert (folder / sessions.TAPE_FILE).read_bytes() == made
+
+
 def test_the_header_is_read_by_numpy_and_names_the_digest():
     """One length for any number of rows; the digest is a comment."""
     for events in (0, 7, 10**12):

@@ -109,6 +109,28 @@ def test_an_unsound_tape_is_not_stored(session, tmp_path):
     assert sessions.load(tmp_path / "s").digest == session.digest
 
 
+@pytest.mark.parametrize("last", [None, K.RECOVERED, K.TRADE, K.STATUS, K.GRID, K.FEE])
+@pytest.mark.parametrize("more", [False, True])
+def test_a_burst_that_ends_crossed_is_refused_whatever_its_last_row(last, more):
+    """A bid of 45 cents at an ask of 45: named is the last row of the burst, in company too."""
+    rows = [
+        (10, 11, K.SNAPSHOT, 0, 0, 0, 0, 0),
+        (10, 11, K.SNAPSHOT_LEVEL, Side.BUY, 4500, 100, 0, 0),
+        (10, 11, K.SNAPSHOT_LEVEL, Side.SELL, 4500, 100, 0, 0),
+    ]
+    if last is not None:
+        rows.append((10, 11, last, 0, 4500 - 4400 * (last == K.GRID), last == K.TRADE, 0, 0))
+    ends = len(rows) - 1
+    if more:
+        rows.append((10, 12, K.SNAPSHOT, 0, 0, 0, 0, 1))
+    tape = rows_of(*rows)
+    tape["ahead"][tape["kind"] == K.GRID] = 100
+    with pytest.raises(TapeError, match=f"row {ends} .KXA-1.: the book is crossed or locked"):
+        Session(Tape(tape), (Market("KXA-1"), Market("KXB-1")), name="crossed")
+    apart = tape[tape["price"] * (tape["kind"] == K.SNAPSHOT_LEVEL) * tape["side"] == 0]
+    Session(Tape(apart), (Market("KXA-1"), Market("KXB-1")), name="one side alone")
+
+
 def test_a_folder_that_is_no_session_is_not_replaced(session, tmp_path):
     """Somebody's other files are not ours to remove."""
     (tmp_path / "s").mkdir()
@@ -233,6 +255,17 @@ def test_a_changed_tape_is_found_when_asked(session, tmp_path):
 def test_the_book_at_a_time_is_the_one_after_every_row_up_to_it(session, ts, bids, asks):
     """Best first; empty before the snapshot, in a gap and after the close."""
     assert sessions.book_at(session, "KXA-1", ts) == {"yes_bids": bids, "yes_asks": asks}
+
+
+def test_what_comes_after_the_close_stands_until_the_settlement(session):
+    """Only the row that closes empties the book (semantics, section 7); a later status does not."""
+    level = rows_of((85, 87, K.SNAPSHOT_LEVEL, Side.BUY, 700, 300, 0, 0))
+    snapshot = rows_of((85, 87, K.SNAPSHOT, 0, 0, 0, 0, 0))
+    late = Session(Tape(np.concatenate([ROWS[:-1], snapshot, level, ROWS[-1:]])), session.markets,
+                   name="late")
+    for ts, clock in ((90, "exchange"), (92, "receive")):
+        assert sessions.book_at(late, 0, ts, clock=clock)["yes_bids"] == [["0.0700", "3.00"]]
+    assert sessions.book_at(late, 0, 80) == {"yes_bids": [], "yes_asks": []}
 
 
 def test_the_book_on_the_receive_clock_knows_what_was_received(session):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from compiled_run import CompiledRun
+from compiled_run import CompiledRun, header_of
 from workloads import drive, make
 
 from foldbook.adapters import synthetic
@@ -162,7 +162,7 @@ def test_market_values_add_up(seed):
     drive(run, workload)
     journal, session = run.bus.journal(), run.bus.session
     config = Config(workload.cash, workload.seed, Models(workload.fees), workload.mark)
-    header = config.header() | {"events": len(workload.rows)}
+    header = header_of(run.bus, config) | {"events": len(workload.rows), "now": session.end}
     result = Result.from_journal(session, journal.rows, journal.places, header)
     times = np.linspace(session.start - 1, session.end, 40).astype(np.int64)
     whole = result.values(times).column("value") - workload.cash

@@ -7,7 +7,7 @@ the entry points `foldbook.catalogues` add. See docs/catalogue.md.
 from .entries import Entries, Entry, Query, check_names, entry_of, facts_of, series_of
 from .errors import CatalogueError, UnknownSessionError
 from .folder import FolderCatalogue
-from .opening import VARIABLE, without_password
+from .opening import VARIABLE, load_found, without_password
 from .opening import open_catalogue as open
 from .protocol import Catalogue
 
@@ -23,6 +23,7 @@ __all__ = [
     "check_names",
     "entry_of",
     "facts_of",
+    "load_found",
     "open",
     "series_of",
     "without_password",

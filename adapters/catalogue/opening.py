@@ -6,7 +6,10 @@ import os
 import re
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from foldbook.engine.session import Session
 
 from .errors import CatalogueError
 from .folder import FolderCatalogue
@@ -38,6 +41,19 @@ def open_catalogue(url: str | os.PathLike[str] | None = None) -> Catalogue:
         raise CatalogueError(f"{without_password(place)}: {scheme!r} is no catalogue: {known}")
     opened: Catalogue = points[scheme].load()(place)
     return opened
+
+
+def load_found(kept: Catalogue, **conditions: Any) -> list[Session]:
+    """Return the sessions of a catalogue that meet all conditions, by name: see `Catalogue.find`.
+
+    Their tapes are mapped, not read: what an environment is made of, or a loop goes over. Raises
+    CatalogueError if there is none, or one of them is gone.
+    """
+    found = [kept.load(entry.name) for entry in kept.find(**conditions)]
+    if not found:
+        asked = ", ".join(f"{name}={value!r}" for name, value in conditions.items())
+        raise CatalogueError(f"{kept.url}: no session" + (f" meets {asked}" if asked else ""))
+    return found
 
 
 def own_folder() -> Path:

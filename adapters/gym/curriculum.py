@@ -21,11 +21,11 @@ from foldbook.engine.observations import features_of
 
 from .setting import Setting
 
-Market = tuple[int, str]
+MarketKey = tuple[int, str]
 """(session index, ticker), as in `setting.Choice`."""
 
 
-class Order(Enum):
+class SortBy(Enum):
     """By what markets are ordered; each but RANDOM from the smallest to the largest.
 
     DIFFICULTY: the mean spread over all moments with a quote, dollars: what a round trip costs; a
@@ -40,7 +40,7 @@ class Order(Enum):
 
 
 @attrs.define
-class Progress:
+class MarketReturns:
     """What came of the episodes of one market so far. returns: as they were noted, in order."""
 
     returns: list[float] = attrs.field(factory=list)
@@ -67,7 +67,7 @@ class Curriculum:
 
     def __init__(
         self,
-        markets: Sequence[Market],
+        markets: Sequence[MarketKey],
         *,
         episodes: int = 100,
         patience: int = 0,
@@ -80,7 +80,9 @@ class Curriculum:
             raise ValueError(f"episodes {episodes}, patience {patience}: expected 1 and 0 or more")
         self.episodes, self.patience = episodes, patience
         self.shuffles, self.seed = shuffles, seed
-        self.progress: dict[Market, Progress] = {market: Progress() for market in markets}
+        self.progress: dict[MarketKey, MarketReturns] = {
+            market: MarketReturns() for market in markets
+        }
         self._given = tuple(markets)
         self.round = 0
         self._place = 0
@@ -88,33 +90,33 @@ class Curriculum:
         self._order = self._ordered()
 
     @classmethod
-    def of(cls, setting: Setting, by: Order | str, *, descends: bool = False, **rest: Any
+    def of(cls, setting: Setting, by: SortBy | str, *, descends: bool = False, **rest: Any
            ) -> Curriculum:  # fmt: skip
         """Return one over the markets of a setting, ordered by what their tapes are like.
 
         descends: from the largest to the smallest. The rest as in the class.
         """
-        by = Order(by)
+        by = SortBy(by)
         markets = setting.choice.markets
-        if by is Order.RANDOM:
+        if by is SortBy.RANDOM:
             return cls(markets, shuffles=True, **rest)
         scores = scores_of(setting, by)
         ordered = sorted(markets, key=lambda market: scores[market], reverse=descends)
         return cls(ordered, **rest)
 
-    def _ordered(self) -> tuple[Market, ...]:
+    def _ordered(self) -> tuple[MarketKey, ...]:
         if not self.shuffles:
             return self._given
         places = np.random.default_rng([self.seed, self.round]).permutation(len(self._given))
         return tuple(self._given[place] for place in places.tolist())
 
     @property
-    def markets(self) -> tuple[Market, ...]:
+    def markets(self) -> tuple[MarketKey, ...]:
         """The markets, in the order of this round."""
         return self._order
 
     @property
-    def market(self) -> Market:
+    def market(self) -> MarketKey:
         """The market to be played now."""
         return self._order[self._place]
 
@@ -123,11 +125,11 @@ class Curriculum:
         session, ticker = self.market
         return {"session": session, "market": ticker}
 
-    def weights(self, markets: Sequence[Market]) -> list[int]:
+    def weights(self, markets: Sequence[MarketKey]) -> list[int]:
         """Return weights for `MarketVectorEnv.set_weights`, whose markets are given."""
         return [int(market == self.market) for market in markets]
 
-    def note(self, market: Market, gained: float) -> bool:
+    def note(self, market: MarketKey, gained: float) -> bool:
         """Note the return of an episode that ended; return whether another market comes now.
 
         An episode of a market that is not the one to be played now (an environment was still at
@@ -176,28 +178,28 @@ class Curriculum:
                 f"state: it is of {len(returns)} markets, and there are {len(self._given)}"
             )
         for market, each in zip(self._given, returns, strict=True):
-            self.progress[market] = Progress([float(value) for value in each])
+            self.progress[market] = MarketReturns([float(value) for value in each])
         self.round, self._place = state["round"], state["place"]
         self._stay = [float(value) for value in state["stay"]]
         self._order = self._ordered()
 
 
-def scores_of(setting: Setting, by: Order) -> dict[Market, float]:
-    """Return what markets are ordered by, see `Order`. Raises ValueError for RANDOM."""
-    if by is Order.RANDOM:
+def scores_of(setting: Setting, by: SortBy) -> dict[MarketKey, float]:
+    """Return what markets are ordered by, see `SortBy`. Raises ValueError for RANDOM."""
+    if by is SortBy.RANDOM:
         raise ValueError("random: an order without scores")
     return {market: _score(setting, market, by) for market in setting.choice.markets}
 
 
-def _score(setting: Setting, market: Market, by: Order) -> float:
+def _score(setting: Setting, market: MarketKey, by: SortBy) -> float:
     session = setting.sessions[market[0]]
-    if by is Order.DIFFICULTY:
+    if by is SortBy.DIFFICULTY:
         course = Course(session, market[1], features_of(("yes_spread",)), setting.settings)
         spread, quoted = course.columns[:, 0], course.columns[:, -1] > 0
         return float(spread[quoted].astype(np.float64).mean())
     rows = session.tape.rows
     of_market = rows[rows["market"] == session.market_index(market[1])]
-    if by is Order.ACTIVITY:
+    if by is SortBy.ACTIVITY:
         return float(len(of_market))
     return float(of_market["qty"][of_market["kind"] == TapeKind.TRADE].sum())
 

@@ -22,7 +22,7 @@ from foldbook.engine.ledger import LEDGER_DTYPE, ledger
 from foldbook.engine.schema import Mark
 from foldbook.engine.simulation import Simulation
 
-from .setting import Place, Setting, check_cash, check_options, needs_reset, seed_of
+from .setting import Place, Setting, check_options, needs_reset, seed_of
 
 _P = kernel.PLAN_WORDS
 WHOLE = frozenset((int, np.int64))
@@ -114,7 +114,7 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
         row = given.get("start")
         if row is not None:
             row = episode.course.row_from(row)
-        episode.begin(row, check_cash(given["cash"]) if "cash" in given else None)
+        episode.begin(row, self.setting.cash_of(given))
         self._episode, self._market = episode, market
         self._memory = memoryview(episode.words)  # type: ignore[arg-type]
         self._squares = 0

@@ -69,8 +69,8 @@ class ParallelMarketEnv(ParallelEnv[str, np.ndarray, Any]):
         amounts = [cash] * agents if isinstance(cash, (int, np.integer)) else list(cash)
         if len(amounts) != agents:
             raise ValueError(f"cash: {len(amounts)} amounts for {agents} agents")
-        first, *others = map(check_cash, amounts)
-        self.setting = Setting(session, cash=first, risk=risk, **options)
+        self.setting = Setting(session, cash=amounts[0], risk=risk, **options)
+        others = [check_cash(each, self.setting.plan.rewards) for each in amounts[1:]]
         self.setting.settings["others"] = [(amount, risk) for amount in others]
         self.possible_agents = [f"agent_{number}" for number in range(agents)]
         self._numbers = {name: number for number, name in enumerate(self.possible_agents)}

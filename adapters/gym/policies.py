@@ -1,8 +1,8 @@
 """Policies as strategies: what was trained in an environment, run by the ordinary Backtest.
 
 A `PolicyStrategy` sees what the environment shows, made by the same kernels from the state of the
-run, and acts by the same codec, through nothing but the gateway. `evaluate` compares policies and
-strategies on markets, each with the band of its runs.
+run, and acts by the same codec, whose commands go through the gateway. `evaluate` compares
+policies and strategies on markets, each with the band of its runs.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class PolicyStrategy:
         if self.setting.plan.cadence.kind == "quote" and _quotes(sim, market) == self._quotes:
             return
         observation, mask = self.look(sim)
-        before = sim.bus.sight[JOURNAL_COUNT]
+        before = sim.bus.memory[JOURNAL_COUNT]
         self.setting.codec.act(sim, market, self.policy.predict(observation, mask))
         for number in range(before, sim.bus.memory[JOURNAL_COUNT]):
             if sim.bus.row(number)["kind"] == JournalKind.SUBMITTED:

@@ -113,7 +113,7 @@ class Setting:
         )
         self.stack = stack
         self.gaps = gaps
-        self.cash = check_cash(cash)
+        self.cash = check_cash(cash, self.plan.rewards)
         self.scale = reward_scale / PPM
         late = settings.get("latency", ZERO_LATENCY).delays_commands
         self.settings = {
@@ -142,14 +142,13 @@ class Setting:
             if index not in self._common:
                 self._common[index] = session_columns(session)
             tickers = [names] if isinstance(names, str) else names
-            rows = session.tape.rows["market"]
-            played = [session.market_index(ticker) for ticker in tickers]
             if not self.gaps:
-                for number, ticker in zip(played, tickers, strict=True):
-                    _refuse_gaps(session, ticker, session.tape.rows[rows == number])
+                for ticker in tickers:
+                    _refuse_gaps(session, ticker, session.tape.rows[session.rows_of(ticker)])
+            rows = np.sort(np.concatenate([session.rows_of(ticker) for ticker in tickers]))
             course = Course(
                 session, names, self.features, self.settings,
-                venue_offset(session.start), self._common[index][np.isin(rows, played)],
+                venue_offset(session.start), self._common[index][rows],
             )  # fmt: skip
             if self.choice.since:
                 course.begin_after(session.start + self.choice.since)
@@ -180,6 +179,10 @@ class Setting:
         except KeyError as error:
             raise ValueError(f"reset: {error.args[0]}") from None
         return index, ticker
+
+    def cash_of(self, given: Mapping[str, Any]) -> int | None:
+        """Return the cash that the options of a reset name; None for none."""
+        return check_cash(given["cash"], self.plan.rewards) if "cash" in given else None
 
     def action_space(self) -> spaces.Space[Any]:
         """Return the space of actions of one environment."""
@@ -215,11 +218,15 @@ def _refuse_gaps(session: Session, ticker: str, rows: np.ndarray) -> None:
         )
 
 
-def check_cash(cash: Any) -> int:
-    """Return an amount to begin with. Raises ValueError for what is none."""
+def check_cash(cash: Any, rewards: Rewards) -> int:
+    """Return an amount to begin with. Raises ValueError for what is none, or too much for what
+    the rewards weigh."""
     whole = isinstance(cash, (int, np.integer)) and not isinstance(cash, bool)
-    if not whole or not 0 <= cash <= LIMIT_MAX:
-        raise ValueError(f"cash: {cash!r}; expected 0 to {LIMIT_MAX}, in $0.000001")
+    most = min(LIMIT_MAX, rewards.cash_max)
+    if not whole or not 0 <= cash <= most:
+        raise ValueError(
+            f"cash: {cash!r}; expected 0 to {most}, in $0.000001 (more with smaller reward weights)"
+        )
     return int(cash)
 
 

@@ -25,25 +25,19 @@ from foldbook.engine.observations import filler_of_many
 from foldbook.engine.schema import JOURNAL_DTYPE
 
 from .env import statistics_of
-from .setting import Setting, check_cash, check_options, needs_reset, seed_of
+from .setting import Setting, check_options, needs_reset, seed_of
 
 _MODES = {
     AutoresetMode.NEXT_STEP: kernel.RESET_NEXT_STEP,
     AutoresetMode.SAME_STEP: kernel.RESET_SAME_STEP,
     AutoresetMode.DISABLED: kernel.RESET_DISABLED,
 }
-_TOLD = {
-    "market": kernel.MARKET,
-    "step": kernel.STEP,
-    "portfolio_value": kernel.VALUE,
-    "cash": kernel.KNOWN_CASH,
-    "fees": kernel.KNOWN_FEES,
-    "position": kernel.KNOWN_POSITION,
-    "fills": kernel.FILLS,
-    "journal": kernel.KNOWN_ROWS,
-    "reward_units": kernel.REWARD_UNITS,
-}
-"""Infos, and the words of an environment that hold them."""
+_TOLD = (
+    "market", "step", "portfolio_value", "cash", "fees", "position", "fills", "journal",
+    "reward_units",
+)  # fmt: skip
+"""Infos, in the order of kernel.TOLD."""
+_WHICH = tuple(f"_{name}" for name in _TOLD)
 _BUFFER, _BUFFER_KEPT = 6, 16
 """Length of a journal buffer, in rows that one event can write, and where rows are kept."""
 OPTIONS = ("reset_mask", "cash")
@@ -198,7 +192,8 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
                 if each is not None and mask[k]:
                     words[k, kernel.SEED] = each % (1 << 31)
                     words[k, kernel.EPISODE] = 0
-        words[mask, kernel.FIXED_CASH] = check_cash(given["cash"]) if "cash" in given else -1
+        cash = self.setting.cash_of(given)
+        words[mask, kernel.FIXED_CASH] = -1 if cash is None else cash
         others = words[:, kernel.OVER].copy()
         words[:, kernel.OVER] = mask
         kernel.reset_many(self._envs, self._pool, self._plan)
@@ -211,7 +206,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
             self._fill(self._envs, self._pool)
         self._squares[mask] = 0
         self._frames[mask] = self._envs.observations[mask, None]
-        return self._out(), self._infos(words, self._envs.masks)
+        return self._out(), self._infos(_told(words), self._envs.masks)
 
     def _reset_mask(self, given: dict[str, Any]) -> np.ndarray:
         mask = given.get("reset_mask", np.ones(self.num_envs, np.bool_))
@@ -243,24 +238,24 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
             self._step_block(*self._blocks[0])
         else:
             list(self._workers.map(lambda block: self._step_block(*block), self._blocks))
-        begun = words[:, kernel.STEP] == 0
-        told, infos = words, self._infos(words, self._envs.masks)
-        if self.mode is AutoresetMode.SAME_STEP and begun.any():
-            told = np.where(begun[:, None], self._envs.last_words, words)
-            infos["reward_units"] = told[:, kernel.REWARD_UNITS].copy()
-        self._squares += told[:, kernel.REWARD_UNITS].astype(np.float64) ** 2
-        if told is not words:
+        told = np.empty((len(_TOLD), self.num_envs), np.int64)
+        rewards = np.empty(self.num_envs)
+        ends = np.empty((2, self.num_envs), np.bool_)
+        renews = self.mode is AutoresetMode.SAME_STEP
+        outs = told, rewards, ends, self._squares
+        count = kernel.tell_many(self._envs, int(renews), self._scale, outs)
+        infos = self._infos(told, self._envs.masks)
+        begun = words[:, kernel.STEP] == 0 if count else None
+        if begun is not None and renews:
             self._end(begun, infos)
         if self.setting.stack > 1:
             self._frames[:, :-1] = self._frames[:, 1:]
             self._frames[:, -1] = self._envs.observations
-            self._frames[begun] = self._envs.observations[begun, None]
-        if begun.any():
+            if begun is not None:
+                self._frames[begun] = self._envs.observations[begun, None]
+        if begun is not None:
             self._squares[begun] = 0
-        rewards = told[:, kernel.REWARD] * self._scale
-        terminated = told[:, kernel.TERMINATED] == 1
-        truncated = told[:, kernel.TRUNCATED] == 1
-        return self._out(), rewards, terminated, truncated, infos
+        return self._out(), rewards, ends[0], ends[1], infos
 
     def _end(self, ended: np.ndarray, infos: dict[str, Any]) -> None:
         """Add to the infos how episodes ended that are followed by others in the same step."""
@@ -272,7 +267,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
                 finals[k] = np.concatenate([self._frames[k, 1:], last[k : k + 1]])
         self._last_squares[ended] = self._squares[ended]
         infos["final_obs"], infos["_final_obs"] = finals, ended
-        told = self._infos(self._envs.last_words, self._envs.last_masks, ended)
+        told = self._infos(_told(self._envs.last_words), self._envs.last_masks, ended)
         infos["final_info"], infos["_final_info"] = told, ended
 
     def _take(self, actions: Any) -> None:
@@ -282,6 +277,9 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
                 f"actions: shape {given.shape}; expected {self.action_space.shape}, an action for "
                 "each environment"
             )
+        is_plain = given.dtype == np.int64 and given.ndim == 1
+        if is_plain and kernel.copy_valid(given, self._actions, self.codec.dims[0] - 1):
+            return
         self._actions[:] = self.codec.validate_many(given.reshape(self._actions.shape))
 
     def _step_block(self, where: slice, envs: kernel.Envs) -> None:
@@ -346,15 +344,15 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         return shown.copy() if self._copy else shown
 
     def _infos(
-        self, words: np.ndarray, masks: np.ndarray, among: np.ndarray | None = None
+        self, told: np.ndarray, masks: np.ndarray, among: np.ndarray | None = None
     ) -> dict[str, Any]:
-        """Return what words of environments tell, with the mask `among` beside each array."""
-        infos = {name: words[:, word].copy() for name, word in _TOLD.items()}
+        """Return what environments tell, with the mask `among` beside each array."""
+        which = np.ones(self.num_envs, np.bool_) if among is None else among
+        infos: dict[str, Any] = dict(zip(_TOLD, told, strict=True))
+        infos.update(dict.fromkeys(_WHICH, which))
         if self._has_mask:
             infos["action_mask"] = masks.copy() if self._copy else masks
-        told = np.ones(self.num_envs, bool) if among is None else among
-        for name in tuple(infos):
-            infos[f"_{name}"] = told
+            infos["_action_mask"] = which
         return infos
 
     def action_masks(self) -> np.ndarray:
@@ -395,6 +393,11 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         """Stop the threads."""
         if self._workers is not None:
             self._workers.shutdown()
+
+
+def _told(words: np.ndarray) -> np.ndarray:
+    """Return what words of environments tell: int64, shape (len(_TOLD), environments)."""
+    return np.ascontiguousarray(words[:, kernel.TOLD].T)
 
 
 def _block(envs: kernel.Envs, where: slice) -> kernel.Envs:

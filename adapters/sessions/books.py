@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from foldbook.engine.schema import MarketStatus, Side, TapeKind
+from foldbook.engine.schema import Side
 from foldbook.engine.session import Session
-from foldbook.engine.units import PRICE_ONE, decimal_price, decimal_qty
+from foldbook.engine.units import decimal_price, decimal_qty
+
+from .standing import Standing
 
 
 def book_at(
@@ -26,26 +28,12 @@ def book_at(
         rows = rows[rows["market"] == index]
     else:
         rows = rows[(rows["market"] == index) & (rows["recv"] <= ts)]
-    levels = _levels(rows)
+    standing = Standing.at_the_start(session.markets[index])
+    standing.fold(rows)
+    levels = standing.levels
     books = [(int(price), int(levels[side, price])) for side in Side
              for price in np.flatnonzero(levels[side])[:: -1 if side == Side.BUY else 1]]
     bids = int(np.count_nonzero(levels[Side.BUY]))
     text = [[decimal_price(price), decimal_qty(qty)] for price, qty in books]
     return {"yes_bids": text[:bids], "yes_asks": text[bids:]}
 
-
-def _levels(rows: np.ndarray) -> np.ndarray:
-    """Return the quantities [side, price] after these rows of one market (semantics section 2)."""
-    levels = np.zeros((2, PRICE_ONE + 1), np.int64)
-    status = rows["kind"] == TapeKind.STATUS
-    clears = np.isin(rows["kind"], (TapeKind.SNAPSHOT, TapeKind.GAP)) | (
-        status & (rows["qty"] >= MarketStatus.CLOSED)
-    )
-    begin = np.flatnonzero(clears)
-    rows = rows[begin[-1] :] if len(begin) else rows
-    sets = rows[rows["kind"] == TapeKind.SNAPSHOT_LEVEL]
-    levels[sets["side"], sets["price"]] = sets["qty"]
-    for kind, sign in ((TapeKind.INCREASE, 1), (TapeKind.DECREASE, -1)):
-        changes = rows[rows["kind"] == kind]
-        np.add.at(levels, (changes["side"], changes["price"]), sign * changes["qty"])
-    return levels

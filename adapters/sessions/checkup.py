@@ -13,6 +13,7 @@ import numpy as np
 
 from foldbook.engine.schema import MarketStatus, TapeFlag, TapeKind
 from foldbook.engine.session import Session
+from foldbook.engine.specs import Market
 from foldbook.engine.trust import stretches
 from foldbook.engine.units import (
     MILLISECOND,
@@ -26,7 +27,8 @@ from foldbook.engine.units import (
 from .facts import capture_of
 from .findings import PLACES_MAX, Finding, Place, Problem, Severity
 from .quality import Capture
-from .tallies import SILENCE_NS, Tally, last_status, tally
+from .standing import Standing
+from .tallies import SILENCE_NS, Tally, tally
 from .touch import touches
 
 ODD_SILENCE = 10
@@ -326,15 +328,16 @@ def _clock(patient: Patient, at: np.ndarray, delay: np.ndarray) -> Iterator[Find
 
 
 def _end(patient: Patient) -> Iterator[Finding]:
-    status = last_status(patient.rows)
+    standing = Standing.at_the_start(Market(patient.ticker, patient.tick))
+    standing.fold(patient.rows[patient.rows["kind"] == TapeKind.STATUS])
+    status = MarketStatus(standing.status[2])
     if not patient.after["closed"][-1]:
         # A stretch that was cut out ends where it was told to.
         severity = Severity.NOTE if patient.is_cut else Severity.WARNING
         yield patient.found(Problem.NO_CLOSE, severity,
                             f"the market is {status.name} at the end of the recording",
                             np.array([len(patient.rows) - 1]))
-    elif not (patient.rows["qty"][patient.rows["kind"] == TapeKind.STATUS]
-              >= MarketStatus.DETERMINED).any():
+    elif standing.ruling is None:
         yield patient.found(Problem.NO_RESULT, Severity.WARNING,
                             f"the market is {status.name}, and its result is not on the tape",
                             np.array([len(patient.rows) - 1]))

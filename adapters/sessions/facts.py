@@ -14,15 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from foldbook.engine.schema import MarketStatus, TapeKind
+from foldbook.engine.schema import MarketStatus, TapeFlag, TapeKind
 from foldbook.engine.session import Session
+from foldbook.engine.specs import Market
 from foldbook.engine.units import PRICE_ONE, SECOND, decimal_price, decimal_qty
 
 from .quality import Capture, quality, share
-from .tallies import Tally, last_status, tallies
+from .standing import Standing
+from .tallies import Tally, tallies
 from .windows import WINDOW_NS
 
-FACTS_VERSION = 1
+FACTS_VERSION = 2
 """Changes when a formula does, so that stored facts can be told from those of today."""
 LOST = ("unanchored", "in_gap", "impossible")
 """What an importer left out because something before it was missing."""
@@ -41,11 +43,11 @@ def facts_of(session: Session) -> dict[str, Any]:
     statuses = rows[rows["kind"] == TapeKind.STATUS]
     return _session_facts(session, counted) | {
         "markets": {
-            market.ticker: _market_facts(session, index, each)
-            for index, (market, each) in enumerate(zip(session.markets, counted, strict=True))
+            market.ticker: _market_facts(session, each)
+            for market, each in zip(session.markets, counted, strict=True)
         },
         "hindsight": {
-            market.ticker: _hindsight(statuses[statuses["market"] == index])
+            market.ticker: _hindsight(market, statuses[statuses["market"] == index])
             for index, market in enumerate(session.markets)
         },
     }
@@ -124,7 +126,7 @@ def _session_facts(session: Session, counted: Sequence[Tally]) -> dict[str, Any]
     }
 
 
-def _market_facts(session: Session, index: int, tally: Tally) -> dict[str, Any]:
+def _market_facts(session: Session, tally: Tally) -> dict[str, Any]:
     times = session.facts.get("receive_times")
     return _figures(tally) | {"quality": quality(tally, Capture(times)).to_json()}
 
@@ -241,13 +243,18 @@ def _effective(events: Sequence[int]) -> float:
     return _rounded(sum(events) ** 2 / squares) or 0.0 if squares else 0.0
 
 
-def _hindsight(statuses: np.ndarray) -> dict[str, Any]:
+def _hindsight(market: Market, statuses: np.ndarray) -> dict[str, Any]:
     """Return how one market ended: its last status, its result, and what one YES contract paid."""
-    known = statuses[statuses["qty"] >= MarketStatus.DETERMINED]
-    payout = int(known[-1]["price"]) if len(known) else None
-    result = None if payout is None else {0: "no", PRICE_ONE: "yes"}.get(payout, "scalar")
+    standing = Standing.at_the_start(market)
+    standing.fold(statuses)
+    result = payout = None
+    if standing.ruling is not None:
+        payout, _, _, flags = standing.ruling
+        result = {0: "no", PRICE_ONE: "yes"}.get(payout, "scalar")
+        if flags & TapeFlag.VOID:
+            result, payout = "void", None
     return {
-        "status": last_status(statuses).name.lower(),
+        "status": MarketStatus(standing.status[2]).name.lower(),
         "result": result,
         "payout": None if payout is None else decimal_price(payout),
     }

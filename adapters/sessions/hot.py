@@ -26,6 +26,8 @@ BLOCK_ROWS = 1 << 16
 """Rows hashed at a time."""
 HEADER_BYTES = 512
 """Length of the npy header, fixed so that it can be filled in last."""
+_ZEROS = 1 << 20
+"""Bytes written at a time where room is taken by writing."""
 
 
 def digest_of(blocks: Iterable[np.ndarray]) -> str:
@@ -141,8 +143,7 @@ def _made(place: Path, tape: Wanted) -> np.ndarray:
 
 def _write_made(file: BinaryIO, tape: Wanted) -> None:
     size = HEADER_BYTES + tape.events * TAPE_DTYPE.itemsize
-    # Reserved first: a mapped page that finds no room on the disk would kill the process.
-    os.posix_fallocate(file.fileno(), 0, size)
+    _reserve(file, size)
     if tape.events:
         memory = mmap.mmap(file.fileno(), size)
         rows = np.frombuffer(memory, TAPE_DTYPE, tape.events, HEADER_BYTES)
@@ -155,6 +156,17 @@ def _write_made(file: BinaryIO, tape: Wanted) -> None:
     file.write(_header(tape.events, tape.digest))
     file.flush()
     os.fsync(file.fileno())
+
+
+def _reserve(file: BinaryIO, size: int) -> None:
+    """Take room on the disk: a mapped page that finds none later would kill the process."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+        return
+    for begin in range(0, size, _ZEROS):
+        file.write(bytes(min(_ZEROS, size - begin)))
+    file.flush()
+    file.seek(0)
 
 
 def _header(events: int, digest: str) -> bytes:

@@ -37,8 +37,8 @@ def slice_of(
     have rows in the stretch. Rows keep their receipts and their `ahead`: the exchange's queue is
     the same. Raises KeyError for a market that is not in the session, TapeError if nothing is left.
     """
-    begin = _edge(session, "since", since, session.start)
-    end = _edge(session, "until", until, NO_TIME)
+    begin = _edge("since", since, session.start)
+    end = _edge("until", until, NO_TIME)
     if begin >= end:
         raise TapeError(f"session {session.name}: since {begin} is not before until {end}")
     wanted = None if markets is None else {session.market_index(each) for each in markets}
@@ -162,7 +162,7 @@ def stamp(ts: int) -> str:
     return text if ts % SECOND else f"{text.partition('.')[0]}Z"
 
 
-def _edge(session: Session, name: str, ts: int | None, otherwise: int) -> int:
+def _edge(name: str, ts: int | None, otherwise: int) -> int:
     if ts is None:
         return otherwise
     if isinstance(ts, bool) or not isinstance(ts, (int, np.integer)):

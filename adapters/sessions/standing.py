@@ -32,8 +32,9 @@ class Standing:
     """The recorded state of one market; `fold` takes it on.
 
     levels: 0.01 contract by [side, price]. begun: it has had a row. trusted: its book is. lost: it
-    is not, because of a GAP. status: the STATUS row in force; grid, fee: likewise, fee None until
-    one is stated; terms: the CLOSE_TIME and STRIKE rows by kind and side. recv: the latest receipt
+    is not, because of a GAP. status: the STATUS row in force; ruling: the last of them that says
+    how the market ended, DETERMINED or SETTLED; grid, fee: the rows in force, fee None until one is
+    stated; terms: the CLOSE_TIME and STRIKE rows by kind and side. recv: the latest receipt
     of a row of the book, ns.
     """
 
@@ -43,6 +44,7 @@ class Standing:
     trusted: bool = False
     lost: bool = False
     status: Rule = OPEN
+    ruling: Rule | None = None
     fee: Rule | None = None
     terms: dict[tuple[TapeKind, int], Rule] = attrs.field(factory=dict)
     recv: int = NO_TIME_YET
@@ -109,6 +111,8 @@ class Standing:
         if before == status == MarketStatus.PAUSED:
             flags |= self.status[3] & TapeFlag.INACTIVE
         self.status = (price, ahead, status, flags)
+        if status in (MarketStatus.DETERMINED, MarketStatus.SETTLED):
+            self.ruling = self.status
 
     def rows(self, ts: int, recv: int) -> np.ndarray:
         """Return rows at `ts` (TAPE_DTYPE, market 0) whose fold is this state; none if not begun.

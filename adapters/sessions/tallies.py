@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from foldbook.engine.schema import MarketStatus, TapeFlag, TapeKind
+from foldbook.engine.schema import TapeFlag, TapeKind
 from foldbook.engine.session import Session
 from foldbook.engine.units import PRICE_ONE, SECOND
 
@@ -24,7 +24,7 @@ SILENCE_NS = 60 * SECOND
 """A time without any row of an open market is a silence if it is longer than this."""
 
 
-def _spreads() -> Counter[int]:
+def _no_counts() -> Counter[int]:
     return Counter()
 
 
@@ -32,15 +32,15 @@ def _spreads() -> Counter[int]:
 class Tally:
     """Counts of one market or of several together; times in ns, quantities in 0.01 contract.
 
-    open: not closed, not paused. trusted, quoted, silent: parts of it. spreads: how long each
-    spread ($0.0001) stood while trusted and quoted. crossed: bursts that pass through a crossed or
-    locked book. backwards: rows of the book with a receipt before that of the row before them.
-    placed: decreases that are no joined trade; guessed: those of them whose place is a guess or not
-    known. first, last: ts of the ends, None without rows. longest: the longest time between two
-    bursts of an open market.
+    open_ns: not closed, not paused. trusted_ns, quoted_ns, silent_ns: parts of it. spreads: how
+    long each spread ($0.0001) stood while trusted and quoted. crossed: bursts that pass through a
+    crossed or locked book. backwards: rows of the book with a receipt before that of the row before
+    them. placed: decreases that are no joined trade; guessed: those of them whose place is a guess
+    or not known. first, last: ts of the ends, None without rows. longest_ns: the longest time
+    between two bursts of an open market.
     """
 
-    kinds: Counter[int] = attrs.field(factory=_spreads)
+    kinds: Counter[int] = attrs.field(factory=_no_counts)
     events: int = 0
     bursts: int = 0
     crossed: int = 0
@@ -53,7 +53,7 @@ class Tally:
     silent_ns: int = 0
     silences: int = 0
     longest_ns: int = 0
-    spreads: Counter[int] = attrs.field(factory=_spreads)
+    spreads: Counter[int] = attrs.field(factory=_no_counts)
     joined: int = 0
     blocks: int = 0
     volume: int = 0
@@ -175,9 +175,3 @@ def _receipts(rows: np.ndarray) -> dict[str, Any]:
         "book_rows": len(recv),
         "backwards": int(np.count_nonzero(recv[1:] < recv[:-1])),
     }
-
-
-def last_status(rows: np.ndarray) -> MarketStatus:
-    """Return the status that the last STATUS row of one market states; OPEN without one."""
-    statuses = rows["qty"][rows["kind"] == TapeKind.STATUS]
-    return MarketStatus(int(statuses[-1])) if len(statuses) else MarketStatus.OPEN

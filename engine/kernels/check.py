@@ -67,9 +67,13 @@ def find_fault(tape, ticks, bases, words):
         words[bases[each] + _TOP] = PRICE_ONE // ticks[each]
         words[bases[each] + _RECIPROCAL] = -(-(1 << 32) // ticks[each])
     last = np.int64(0)
+    # Of the book of the burst so far, whatever its last row is; at the start of one it is not.
+    crossed = False
     for i in range(len(tape)):
         ts = tape[i]["ts"]
         market = np.int64(tape[i]["market"])
+        if crossed and not _continues(tape, i):
+            return CROSSED, i - 1
         if i > 0 and ts < last:
             return BACKWARDS, i
         if market < 0 or market >= len(ticks):
@@ -81,6 +85,7 @@ def find_fault(tape, ticks, bases, words):
             fault = _rare_fault(tape[i], kind, words, base)
             if fault != VALID:
                 return fault, i
+            crossed = crossed and _is_crossed(words, base)
             continue
         side = np.int64(tape[i]["side"])
         price = np.int64(tape[i]["price"])
@@ -117,10 +122,15 @@ def find_fault(tape, ticks, bases, words):
                 at -= 1
                 left = words[at]
             words[base + _BEST_BUY + side] = rank
-        crossed = words[base + _BEST_BUY] + words[base + _BEST_SELL] >= top
-        if crossed and not _continues(tape, i + 1):
-            return CROSSED, i
+        crossed = _is_crossed(words, base)
+    if crossed:
+        return CROSSED, len(tape) - 1
     return VALID, 0
+
+
+@inner
+def _is_crossed(words, base):
+    return words[base + _BEST_BUY] + words[base + _BEST_SELL] >= words[base + _TOP]
 
 
 @inner

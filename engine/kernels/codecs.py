@@ -59,7 +59,7 @@ LIMIT, NOW, QUOTE, GIVEN = range(4)
 """Kinds of codecs: one resting order, none, one on each side; commands that come from outside."""
 
 # Words of a codec.
-CODEC, POLICY, SIZES, OFFSETS, FIRST_SIZE = range(5)
+CODEC, POLICY, SIZES, FIRST_SIZE = range(4)
 SIZES_MAX = 8
 FIRST_OFFSET = FIRST_SIZE + SIZES_MAX
 OFFSETS_MAX = 12

@@ -9,28 +9,22 @@ from __future__ import annotations
 import numpy as np
 
 from ..compiled import inner
-from ..schema import JournalKind
+from ..schema import REQUESTS, JournalKind
 from ..units import PPM
 from .layout import SEED
 
 ORDER, AMEND, CANCEL, RESPONSE, DEPTH = range(5)
 """What is drawn for: delays, as in `delivery.delays_table`, and whether depth is there."""
-_EMPIRICAL, _RECORDED = 1, 2
+CONSTANT, EMPIRICAL, RECORDED = range(3)
+"""Modes of a delay in the table."""
+DELAY_WORDS = 3
+"""Words of one message kind in the header of the table: its mode, how many delays, and where."""
 _MODULUS = (1 << 31) - 1
 
 _TOLD_LATE = sum(
     1 << kind
     for kind in JournalKind
-    if kind
-    not in (
-        JournalKind.SUBMITTED,
-        JournalKind.AMEND_REQUESTED,
-        JournalKind.CANCEL_REQUESTED,
-        JournalKind.DECREASE_REQUESTED,
-        JournalKind.GROUP_SET,
-        JournalKind.KILL_SET,
-        JournalKind.CASH_MOVED,
-    )
+    if kind not in (*REQUESTS, JournalKind.CASH_MOVED)
 )
 
 
@@ -51,12 +45,12 @@ def _mixed(x):
 @inner
 def delay(tables, seed, which, number, now):
     """Return how long message `number` travels if it is sent `now`, ns."""
-    mode = tables[3 * which]
-    rows = tables[3 * which + 1]
-    first = tables[3 * which + 2]
-    if mode == _EMPIRICAL:
+    mode = tables[DELAY_WORDS * which]
+    rows = tables[DELAY_WORDS * which + 1]
+    first = tables[DELAY_WORDS * which + 2]
+    if mode == EMPIRICAL:
         return tables[first + draw(seed, number, which + 1) % rows]
-    if mode == _RECORDED:
+    if mode == RECORDED:
         low = 0
         high = rows
         while high - low > 1:

@@ -708,6 +708,50 @@ def _renew_one(envs, pool, plan, k):
     _reset_one(envs, pool, plan, k)
 
 
+TOLD = (
+    MARKET, STEP, VALUE, KNOWN_CASH, KNOWN_FEES, KNOWN_POSITION, FILLS, KNOWN_ROWS, REWARD_UNITS,
+)  # fmt: skip
+"""Words of an environment that its infos tell."""
+
+
+@entry
+def tell_many(envs, renewed, scale, outs):
+    """Write what a step of every environment came to; return how many episodes have just begun.
+
+    renewed: 1 where these are episodes after others that ended in the same step, of which rewards
+    and ends are told then. outs: (words TOLD, int64 (len(TOLD), n); rewards times `scale`, float64;
+    (terminated, truncated), bool (2, n); squares of the reward units, float64, added to).
+    """
+    told, rewards, ends, squares = outs
+    begun = 0
+    for k in range(len(envs.words)):
+        words = envs.words[k]
+        for number in range(len(TOLD)):
+            told[number, k] = words[TOLD[number]]
+        begins = words[STEP] == 0
+        if begins:
+            begun += 1
+        if begins and renewed == 1:
+            words = envs.last_words[k]
+        units = words[REWARD_UNITS]
+        told[len(TOLD) - 1, k] = units
+        rewards[k] = words[REWARD] * scale
+        ends[0, k] = words[TERMINATED] == 1
+        ends[1, k] = words[TRUNCATED] == 1
+        squares[k] += float(units) * float(units)
+    return begun
+
+
+@entry
+def copy_valid(given, actions, most):
+    """Copy actions, int64 (n, 1), if all are from 0 to `most`; return whether they are."""
+    for k in range(len(given)):
+        if given[k] < 0 or given[k] > most:
+            return False
+        actions[k, 0] = given[k]
+    return True
+
+
 @entry
 def renew_many(envs, pool, plan):
     """Begin an episode in every environment that has just ended one: what RESET_SAME_STEP does

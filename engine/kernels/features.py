@@ -106,7 +106,6 @@ _FLOW_REFERENCE = 100.0 * _CONTRACT
 _RATE_REFERENCE = 10.0
 _DECREASE = int(TapeKind.DECREASE)
 _TRADE = int(TapeKind.TRADE)
-_STATUS = int(TapeKind.STATUS)
 _BLOCK = int(TapeFlag.BLOCK)
 
 _IN_BOOK = sum(
@@ -304,7 +303,7 @@ def _spread_of(memory, at, count):
 
 @inner
 def _past_features(memory, ts, clock, out):
-    """Write the features of the recent past; clock: (offset of venue time, ns; first ts)."""
+    """Write the features of the recent past; clock: offset of venue time, ns."""
     local = ts + clock
     hour = (local // SECOND % 86_400) / 3600.0
     out[HOUR] = _clipped((hour - 9.0) / 7.0, 0.0, 1.0)

@@ -11,7 +11,6 @@ from ..units import SECOND
 from .layout import (
     ENTRIES,
     GROUP_CAPACITY,
-    GROUP_LIMIT,
     GROUP_WORDS,
     GROUPS,
     GROUPS_SET,
@@ -20,6 +19,7 @@ from .layout import (
     TRIGGERED,
     WINDOW,
     WINDOW_ENTRIES,
+    WINDOW_LIMIT,
 )
 
 WINDOW_NS = 15 * SECOND
@@ -35,7 +35,7 @@ def group_at(state, group):
 @inner
 def is_group(state, group):
     """Whether a group was set."""
-    return 0 < group <= state[GROUP_CAPACITY] and state[group_at(state, group) + GROUP_LIMIT] > 0
+    return 0 < group <= state[GROUP_CAPACITY] and state[group_at(state, group) + WINDOW_LIMIT] > 0
 
 
 @inner
@@ -45,11 +45,11 @@ def apply_group(state, row):
     if row["kind"] != _GROUP_SET:
         state[at + TRIGGERED] = 1
         return
-    if state[at + GROUP_LIMIT] == 0:
+    if state[at + WINDOW_LIMIT] == 0:
         state[GROUPS_SET] += 1
     for word in range(at, at + GROUP_WORDS):
         state[word] = 0
-    state[at + GROUP_LIMIT] = row["qty"]
+    state[at + WINDOW_LIMIT] = row["qty"]
 
 
 @inner

@@ -1,8 +1,8 @@
 """Publishing journal rows: the only place where one is written, numbered and folded.
 
-A row is drafted with its cause, filled in by `matching`, and published: from then on it is a fact,
-and each projection folds it. Folding needs nothing but the row, so a journal that is read back
-rebuilds the same state (`loop.rebuild`).
+A row is drafted with its cause, filled in by whoever matches or answers (`fills`, `commands`,
+`walks`), and published: from then on it is a fact, and each projection folds it. Folding needs
+nothing but the row, so a journal that is read back rebuilds the same state (`loop.rebuild`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..compiled import inner
-from ..schema import NO_MARKET, CauseKind, JournalKind, OrderFlag, Reason
+from ..schema import NO_MARKET, ORDER_REQUESTS, CauseKind, JournalKind, OrderFlag, Reason
 from .book import base_of, give_back, price_of, set_due, take, visible_best
 from .desks import desk_at, use
 from .flights import land, take_off
@@ -28,16 +28,16 @@ from .layout import (
     FLAGS,
     FLIGHT_COUNT,
     GROUP,
+    HAPPENED,
     JOURNAL_BASE,
     JOURNAL_COUNT,
-    JOURNAL_ROWS,
+    JOURNALED,
     KILLED,
     LEFT,
     NOW,
     NUMBER,
     RANK,
     REQUESTS,
-    SEEN,
     SIDE,
     SIGHT,
     TIF,
@@ -57,12 +57,7 @@ _TAKES_DEPTH = int(OrderFlag.TAKES_DEPTH)
 _USER = int(Reason.USER)
 _AMENDED_TO_FILLED = int(Reason.AMENDED_TO_FILLED)
 _CAUSE_JOURNAL = int(CauseKind.JOURNAL)
-_REQUESTS = (
-    1 << JournalKind.SUBMITTED
-    | 1 << JournalKind.AMEND_REQUESTED
-    | 1 << JournalKind.CANCEL_REQUESTED
-    | 1 << JournalKind.DECREASE_REQUESTED
-)
+_ORDER_REQUESTS = sum(1 << kind for kind in ORDER_REQUESTS)
 _ANSWERS = (
     1 << JournalKind.ACCEPTED
     | 1 << JournalKind.REJECTED
@@ -71,7 +66,7 @@ _ANSWERS = (
     | 1 << JournalKind.CANCEL_REJECTED
 )
 """Bit sets of JournalKind; CANCELED answers a request if it is for one of two reasons."""
-_BEGINNINGS = _REQUESTS | 1 << JournalKind.EXPIRED | 1 << JournalKind.RESTORED
+_BEGINNINGS = _ORDER_REQUESTS | 1 << JournalKind.EXPIRED | 1 << JournalKind.RESTORED
 
 
 @inner
@@ -136,10 +131,10 @@ def publish(run):
     if market == NO_MARKET:
         number = state[ACCOUNT_ROWS]
     else:
-        number = state[base_of(state, market) + JOURNAL_ROWS]
+        number = state[base_of(state, market) + JOURNALED]
     row["row"] = number
     run.places[at] = state[CURSOR]
-    state[SEEN] |= 1 << (16 + np.int64(row["kind"]))
+    state[HAPPENED] |= 1 << (16 + np.int64(row["kind"]))
     apply_journal(state, row)
     return (_CAUSE_JOURNAL, market, number)
 
@@ -147,7 +142,7 @@ def publish(run):
 @inner
 def is_request(kind):
     """Whether rows of a kind are commands that were sent."""
-    return (_REQUESTS >> kind) & 1 == 1
+    return (_ORDER_REQUESTS >> kind) & 1 == 1
 
 
 @inner
@@ -179,7 +174,7 @@ def apply_journal(state, row):
             apply_group(state, row)
     else:
         base = base_of(state, market)
-        state[base + JOURNAL_ROWS] += 1
+        state[base + JOURNALED] += 1
         if kind == _RESTORED:
             give_back(state, base)
         elif kind == _MISSED:

@@ -50,7 +50,7 @@ class Run(NamedTuple):
     JOURNAL_BASE,  # journal number of rows[0]
     WATCH_MARKET,  # market whose bursts end an advance; -1 any
     WATCH,  # bit set of the kinds that end an advance: TapeKind, and JournalKind << 16
-    SEEN,  # bit set, as WATCH, of what happened since the last advance
+    HAPPENED,  # bit set, as WATCH, of what happened since the last advance
     MIDWAY,  # 1 while the buffer filled up inside a burst
     DECISIONS,  # periodic decisions made by a compiled strategy
     ERROR,  # see ERROR_*; set by verbs of compiled strategies
@@ -112,10 +112,11 @@ BATCH_BEGUN = -1
     FLIGHT_CAPACITY,
     FLIGHT_COUNT,
     GROUP_CAPACITY,
-    CLIENT_CAPACITY,
+    CLIENT_CAPACITY,  # client ids that an account may use
+    CLIENT_SLOTS,  # of the table that holds them
     USER_WORDS,  # offset of the user's words
     HEADER_END,
-) = range(DRIVER_WORDS, DRIVER_WORDS + 39)
+) = range(DRIVER_WORDS, DRIVER_WORDS + 40)
 
 # From here to the table of market bases: the account in use.
 # What it counts and names of its own, then risk: own limits and what they look at.
@@ -157,8 +158,6 @@ CASH, RESERVED, FEES, REALISED, COSTS, RETURNED, ACCOUNT_END = range(REWARD_END,
     POSITION_RETURNED,  # collateral that its fills and its settlement returned, of its event
     POSITION_WORDS,
 ) = range(11)
-POSITION_TRACKER = CASH
-ACCOUNT_WORDS = ACCOUNT_END - CASH
 
 # Words of a desk, what an account has in one market besides its position; behind the positions.
 (
@@ -196,7 +195,7 @@ ACCOUNT_WORDS = ACCOUNT_END - CASH
     TAKER_FLAT,  # for each contract besides the rate, $0.000001
     MAKER_FLAT,
     NUMBERS,  # orders numbered so far
-    JOURNAL_ROWS,  # journal rows of this market so far
+    JOURNALED,  # journal rows of this market so far
     PAUSE,  # flags of the pause
     RESTORE_AT,  # when what own fills took is given back; NO_TIME never
     ORDERS,  # offset of the order slots, absolute
@@ -251,7 +250,7 @@ QTY, TAKEN, OWN, LEVEL_WORDS = range(4)
 ) = range(15)
 
 # Words of an order group: then its window, pairs of (ts, qty), oldest first.
-GROUP_LIMIT, TRIGGERED, ENTRIES, LAST_MARKET, LAST_ROW, WINDOW = range(6)
+WINDOW_LIMIT, TRIGGERED, ENTRIES, LAST_MARKET, LAST_ROW, WINDOW = range(6)
 WINDOW_ENTRIES = 32
 GROUP_WORDS = WINDOW + 2 * WINDOW_ENTRIES
 
@@ -343,7 +342,8 @@ def new_state(
     state[ACCOUNTS] = accounts
     state[FLIGHT_CAPACITY] = flights
     state[GROUP_CAPACITY] = capacities.groups
-    state[CLIENT_CAPACITY] = client_slots
+    state[CLIENT_CAPACITY] = capacities.client_ids
+    state[CLIENT_SLOTS] = client_slots
     state[MARK_MODE] = mark
     _set_models(state, models)
     for account, risk in enumerate((models.risk, *others)):

@@ -58,6 +58,7 @@ from .layout import (
     CURSOR,
     DIRTY,
     DUE,
+    HAPPENED,
     JOINED_AT,
     JOURNAL_BASE,
     JOURNAL_COUNT,
@@ -77,7 +78,6 @@ from .layout import (
     QTY,
     RECIPROCAL,
     ROWS,
-    SEEN,
     START_CASH,
     STATUS,
     TAKEN,
@@ -321,7 +321,7 @@ def play_tape(run, tape, limit, stop, slack, model):
     only = state[WATCH_MARKET]
     deep = 1 if state[MARK_MODE] == _CLOSE else 0
     if not midway:
-        state[SEEN] = 0
+        state[HAPPENED] = 0
     quiet = watch & _LEVEL_BITS == 0 and deep == 0
     while i < end:
         if quiet and not midway:
@@ -340,7 +340,7 @@ def play_tape(run, tape, limit, stop, slack, model):
             return REACHED
         while state[DUE] < ts:
             next_due(run)
-            if state[SEEN] & watch != 0:
+            if state[HAPPENED] & watch != 0:
                 return WATCHED
             if not has_room(run, slack):
                 return FULL
@@ -356,25 +356,25 @@ def play_tape(run, tape, limit, stop, slack, model):
         else:
             fold_level(state, base, row, model)
         if watch != 0:
-            state[SEEN] |= 1 << kind
+            state[HAPPENED] |= 1 << kind
         midway = False
         if i < end:
             midway = _same_burst(tape, i)
         if (state[base + PENDING] | state[DIRTY] | deep) != 0 and not midway:
             _end_burst(run, base, market)
             rare = True
-        seen = state[SEEN] & watch
+        seen = state[HAPPENED] & watch
         if seen != 0 and not midway:
             if only == -1 or only == market or seen >= _JOURNAL_BIT:
                 return WATCHED
-            state[SEEN] = 0
+            state[HAPPENED] = 0
         if rare and not has_room(run, slack):
             state[MIDWAY] = 1 if midway else 0
             return FULL
     if limit != NO_TIME:
         while state[DUE] < limit:
             next_due(run)
-            if state[SEEN] & watch != 0:
+            if state[HAPPENED] & watch != 0:
                 return WATCHED
             if not has_room(run, slack):
                 return FULL

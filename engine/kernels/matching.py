@@ -34,7 +34,6 @@ from .layout import (
     FLAGS,
     GROUP,
     GROUP_CAPACITY,
-    GROUP_LIMIT,
     GROUPS_SET,
     HEAD_BUY,
     LAST_MARKET,
@@ -56,6 +55,7 @@ from .layout import (
     TOP,
     TRADES,
     TRIGGERED,
+    WINDOW_LIMIT,
 )
 from .orders import slot_at
 from .positions import position_at
@@ -148,10 +148,10 @@ def _check_groups(run):
     state = run.state
     for group in range(1, state[GROUP_CAPACITY] + 1):
         at = group_at(state, group)
-        if state[at + GROUP_LIMIT] == 0 or state[at + TRIGGERED] != 0:
+        if state[at + WINDOW_LIMIT] == 0 or state[at + TRIGGERED] != 0:
             continue
         matched = matched_in_window(state, group, state[NOW])
-        if matched < state[at + GROUP_LIMIT]:
+        if matched < state[at + WINDOW_LIMIT]:
             continue
         cause = (_CAUSE_JOURNAL, state[at + LAST_MARKET], state[at + LAST_ROW])
         row = draft(run, NO_MARKET, _GROUP_TRIGGERED, cause)

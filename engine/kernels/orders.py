@@ -1,9 +1,9 @@
 """OrderManager: own orders, by market and side, in order of priority.
 
 Folds the order rows of the journal (submitted, accepted, rejected, amended, canceled, expired,
-fill) and, of the tape,
-what moves an order in its queue. Orders live in a fixed number of slots per market, linked in
-priority: better rank first, then earlier place. Capacities are checked before a row is written.
+fill) and, of the tape, what moves an order in its queue. Orders live in a fixed number of slots
+per market, linked in priority: better rank first, then earlier place. Capacities are checked
+before a row is written.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from ..schema import NO_MARKET, JournalKind
 from ..units import PRICE_ONE
 from .arithmetic import muldiv
 from .layout import (
-    ACCOUNT_WORDS,
+    ACCOUNT_END,
     CASH,
     COST,
     COSTS,
@@ -22,7 +22,6 @@ from .layout import (
     POSITION_REALISED,
     POSITION_RESERVED,
     POSITION_RETURNED,
-    POSITION_TRACKER,
     POSITION_WORDS,
     REALISED,
     RESERVED,
@@ -41,7 +40,7 @@ _COLLATERAL_RETURNED = int(JournalKind.COLLATERAL_RETURNED)
 @inner
 def position_at(market):
     """Return the offset of a market's position words."""
-    return POSITION_TRACKER + ACCOUNT_WORDS + POSITION_WORDS * market
+    return ACCOUNT_END + POSITION_WORDS * market
 
 
 @inner

@@ -36,7 +36,7 @@ FAILED = 3
 """Why `play` returned, besides those of `advance`: the strategy made a mistake (layout.ERROR)."""
 
 TAPE_SOURCE, JOURNAL_SOURCE = range(2)
-SEEN_TAPE, SEEN_JOURNAL, KNOWN_BEFORE, FIRST_WORD = range(4)
+FOLDED_TAPE, FOLDED_JOURNAL, KNOWN_BEFORE, FIRST_WORD = range(4)
 """The user's words begin with how many tape and journal rows the projections have folded, and when
 the agent knew of the last of these."""
 
@@ -86,8 +86,8 @@ def _project(run, tape, delivered, fold):
     seen = run.seen
     at = state[USER_WORDS]
     words = state[at + FIRST_WORD :]
-    i = state[at + SEEN_TAPE]
-    j = state[at + SEEN_JOURNAL]
+    i = state[at + FOLDED_TAPE]
+    j = state[at + FOLDED_JOURNAL]
     base = state[JOURNAL_BASE]
     while True:
         is_own = j < seen[JOURNAL_COUNT]
@@ -106,8 +106,8 @@ def _project(run, tape, delivered, fold):
             i += 1
         else:
             break
-    state[at + SEEN_TAPE] = i
-    state[at + SEEN_JOURNAL] = j
+    state[at + FOLDED_TAPE] = i
+    state[at + FOLDED_JOURNAL] = j
 
 
 @compiled_as(types.void(RUN, TAPE_ROWS, WORDS, FOLD))

@@ -2,8 +2,9 @@
 
 `sim` is the Run that the strategy was given, `market` an index into Session.markets, prices and
 quantities are in YES terms and the units of `units`. A mistake (an order number never issued, a
-full slot table) in a command stops the run with a named error, and the verb returns 0. Questions
-are not checked: ask about markets below `markets(sim)` and sides 0 and 1.
+full slot table) in a command stops the run with a named error, and the verb returns 0. Order 0 is
+no order, such as `best_order` finds where there is none: nothing is sent for it, and that is no
+mistake. Questions are not checked: ask about markets below `markets(sim)` and sides 0 and 1.
 """
 
 from __future__ import annotations
@@ -182,6 +183,9 @@ def decrease_to(sim, market, order, qty):
 @inner
 def cancel_all(sim, market):
     """Cancel every order of a market that is open or on its way: bids first, best first."""
+    if market < 0 or market >= sim.state[MARKETS]:
+        sim.state[ERROR] = ERROR_MARKET
+        return
     seen = sim.seen
     base = base_of(seen, market)
     for side in range(2):
@@ -246,7 +250,13 @@ def best_qty(sim, market, side):
 
 @small
 def mid2(sim, market):
-    """Return twice the mid at which the market is marked."""
+    """Return twice the mid of the visible book."""
+    return best(sim, market, 0) + best(sim, market, 1)
+
+
+@small
+def mark2(sim, market):
+    """Return twice the mid at which the market is marked: of the recorded book, last trusted."""
     return sim.seen[base_of(sim.seen, market) + MID2]
 
 

@@ -28,7 +28,7 @@ from .layout import (
     FLAGS,
     HEAD_BUY,
     JOURNAL_COUNT,
-    JOURNAL_ROWS,
+    JOURNALED,
     LAST_AT,
     LEFT,
     NOW,
@@ -125,7 +125,7 @@ def _meet(run, market, slot, resting, cause):
     if not bill_of(run, market, resting, sale).is_paid:
         end_order(run, market, resting, _MARGIN, cause)
         return True
-    taker_row = (_CAUSE_JOURNAL, market, state[base + JOURNAL_ROWS])
+    taker_row = (_CAUSE_JOURNAL, market, state[base + JOURNALED])
     purchase = Offer(part, price, offered, 0, _TAKER, _BY_ACCOUNT, False)
     if not fill(run, market, slot, purchase, cause):
         return False
