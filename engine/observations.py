@@ -238,7 +238,7 @@ def filler(features: Sequence[Feature]) -> Any:
 
 def filler_of_many(features: Sequence[Feature]) -> Any:
     """Return a compiled function(envs, pool) that writes the users' features of many environments
-    (`kernels.episodes.Envs` and `Pool`); None without any."""
+    (`kernels.vector.Envs`, `kernels.episodes.Pool`); None without any."""
     fill = filler(features)
     if fill is None:
         return None

@@ -20,6 +20,7 @@ from foldbook.engine.codecs import Codec
 from foldbook.engine.episodes import env_words, pool_of
 from foldbook.engine.kernels import episodes as kernel
 from foldbook.engine.kernels import observe as own
+from foldbook.engine.kernels import vector as many
 from foldbook.engine.kernels.layout import ERROR, JOURNAL_BASE, JOURNAL_COUNT
 from foldbook.engine.observations import filler_of_many
 from foldbook.engine.schema import JOURNAL_DTYPE
@@ -36,7 +37,7 @@ _TOLD = (
     "market", "step", "portfolio_value", "cash", "fees", "position", "fills", "journal",
     "reward_units",
 )  # fmt: skip
-"""Infos, in the order of kernel.TOLD."""
+"""Infos, in the order of many.TOLD."""
 _WHICH = tuple(f"_{name}" for name in _TOLD)
 _BUFFER, _BUFFER_KEPT = 6, 16
 """Length of a journal buffer, in rows that one event can write, and where rows are kept."""
@@ -121,7 +122,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         self._kept: list[list[np.ndarray]] = [[] for _ in range(count)]
         self._last_kept: list[list[np.ndarray]] = [[] for _ in range(count)]
         weights = np.arange(1, len(self.courses) + 1)
-        whole = kernel.Envs(
+        whole = many.Envs(
             np.zeros((count, words), np.int64),
             np.zeros((count if late else 0, words), np.int64),
             np.zeros((count if keeps else 1, rows), JOURNAL_DTYPE),
@@ -196,7 +197,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         words[mask, kernel.FIXED_CASH] = -1 if cash is None else cash
         others = words[:, kernel.OVER].copy()
         words[:, kernel.OVER] = mask
-        kernel.reset_many(self._envs, self._pool, self._plan)
+        many.reset_many(self._envs, self._pool, self._plan)
         words[~mask, kernel.OVER] = others[~mask]
         self._begun = True
         for k in np.flatnonzero(mask).tolist():
@@ -243,7 +244,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         ends = np.empty((2, self.num_envs), np.bool_)
         renews = self.mode is AutoresetMode.SAME_STEP
         outs = told, rewards, ends, self._squares
-        count = kernel.tell_many(self._envs, int(renews), self._scale, outs)
+        count = many.tell_many(self._envs, int(renews), self._scale, outs)
         infos = self._infos(told, self._envs.masks)
         begun = words[:, kernel.STEP] == 0 if count else None
         if begun is not None and renews:
@@ -278,16 +279,16 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
                 "each environment"
             )
         is_plain = given.dtype == np.int64 and given.ndim == 1
-        if is_plain and kernel.copy_valid(given, self._actions, self.codec.dims[0] - 1):
+        if is_plain and many.copy_valid(given, self._actions, self.codec.dims[0] - 1):
             return
         self._actions[:] = self.codec.validate_many(given.reshape(self._actions.shape))
 
-    def _step_block(self, where: slice, envs: kernel.Envs) -> None:
+    def _step_block(self, where: slice, envs: many.Envs) -> None:
         if self._keeps and self.mode is AutoresetMode.NEXT_STEP:
             self._turn(where)
         done = 0
         while True:
-            done = kernel.step_many(envs, self._pool, self._plan, self._actions[where], done)
+            done = many.step_many(envs, self._pool, self._plan, self._actions[where], done)
             if done == len(envs.words):
                 break
             bus = self.courses[0].simulation.bus
@@ -306,7 +307,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         if self._renews:
             if self._keeps:
                 self._turn(where)
-            kernel.renew_many(envs, self._pool, self._plan)
+            many.renew_many(envs, self._pool, self._plan)
             if self._fill is not None:
                 self._fill(envs, self._pool)
 
@@ -397,13 +398,13 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
 
 def _told(words: np.ndarray) -> np.ndarray:
     """Return what words of environments tell: int64, shape (len(_TOLD), environments)."""
-    return np.ascontiguousarray(words[:, kernel.TOLD].T)
+    return np.ascontiguousarray(words[:, many.TOLD].T)
 
 
-def _block(envs: kernel.Envs, where: slice) -> kernel.Envs:
+def _block(envs: many.Envs, where: slice) -> many.Envs:
     """Return some environments as a block of their own, with scratch of its own."""
     shared_buffer = len(envs.rows) < len(envs.words)
-    return kernel.Envs(
+    return many.Envs(
         envs.states[where],
         envs.seen[where] if len(envs.seen) else envs.seen,
         envs.rows.copy() if shared_buffer else envs.rows[where],

@@ -85,7 +85,7 @@ class _Line:
                 path = folder / (str(count) if self._writes else f"{count}.npy")
                 writing.append(self._thread.submit(self._write, market, path))
                 made.append((market.without_rows(), path))
-        except Exception as error:
+        except Exception as error:  # kept: raised once the recordings before it are stored
             failed = error
         self._pending.append((number, made, writing, failed))
 

@@ -47,7 +47,6 @@ from .refusals import (
     amend_refusal,
     any_order_refusal,
     order_refusal,
-    submit_refusal,
 )
 from .verbs import amend, cancel, submit_as
 
@@ -380,11 +379,7 @@ def mask_actions(run, market, codec, scratch, mask):
         cancels = rests and held[1 - side][4]
         # A cancel frees collateral and costs tokens: without a rate limit it only ever helps.
         if not cancels or seen[TOKEN_RATE] == 0:
-            mask[action] = 0
-            if command.order > 0:
-                mask[action] = 1 if amend_refusal(as_is, command) == _NONE else 0
-            elif takes_orders:
-                mask[action] = 1 if order_refusal(as_is, command) == _NONE else 0
+            mask[action] = _is_taken(as_is, command, takes_orders)
             if mask[action] == 1 or not cancels:
                 continue
         if freed != 1 - side:
@@ -394,10 +389,15 @@ def mask_actions(run, market, codec, scratch, mask):
             scratch[JOURNAL_COUNT] = run.state[JOURNAL_COUNT]
             freed = 1 - side
             _free(trial, market, freed)
-        if command.order > 0:
-            mask[action] = 1 if amend_refusal(trial, command) == _NONE else 0
-        else:
-            mask[action] = 1 if submit_refusal(trial, command) == _NONE else 0
+        mask[action] = _is_taken(trial, command, any_order_refusal(scratch, market) == _NONE)
+
+
+@inner
+def _is_taken(run, command, takes_orders):
+    """Return 1 if the venue takes an amend or, where it takes any new order, this one; else 0."""
+    if command.order > 0:
+        return 1 if amend_refusal(run, command) == _NONE else 0
+    return 1 if takes_orders and order_refusal(run, command) == _NONE else 0
 
 
 @inner

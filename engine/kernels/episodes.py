@@ -1,11 +1,11 @@
 """Reset and step, compiled: an action becomes commands, the tape goes on to the next moment, and
 what came of it is read off the projections.
 
-One environment is a state and a few words beside it; many are an array of both, stepped by one
-call. Where a state has several markets, their actions, observations and masks stand one behind the
-other. Nothing here decides a fill or keeps a ledger: that is what the loop and the projections are
-for. What is drawn depends on the seed, the number of the episode and nothing else, so that one
-environment and one of many draw the same.
+One environment is a state and a few words beside it; for many, see `vector`. Where a state has
+several markets, their actions, observations and masks stand one behind the other. Nothing here
+decides a fill or keeps a ledger: that is what the loop and the projections are for. What is drawn
+depends on the seed, the number of the episode and nothing else, so that one environment and one of
+many draw the same.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..compiled import entry, inner, prefetch, small
+from ..compiled import entry, inner, small
 from ..schema import NO_MARKET, NO_TIME, CauseKind, JournalKind, MarketStatus, OrderFlag
 from ..units import PPM, SECOND
-from .book import base_of, level_at, visible_best
+from .book import base_of, visible_best
 from .codecs import CODEC, CODEC_WORDS, GIVEN, act, copy_values, mask_actions
 from .delays import draw
 from .layout import (
@@ -45,12 +45,11 @@ from .layout import (
     STATUS,
     WATCH,
     WATCH_MARKET,
-    Run,
 )
 from .loop import FULL, REACHED, follow_to, next_known, play_tape
 from .observe import observe
 from .positions import position_at
-from .programs import BOOK_CHANGES
+from .programs import BOOK_CHANGES, changes_book
 from .reward import portfolio_value
 
 # Words of the plan: what all environments of one kind share. The codec's come first.
@@ -140,8 +139,6 @@ _CAUSE_TIMER = int(CauseKind.TIMER)
 _SETTLED = int(MarketStatus.SETTLED)
 _FOREVER = 1 << 62
 _CONTRACT = 100
-_LOOK_AHEAD = 20
-"""Rows of the tape that are fetched before a step."""
 _LANE = (1 << 31) - 1
 _TOP = (1 << 33) - 1
 
@@ -175,18 +172,18 @@ def step(run, tape, delivered, columns, recipe, words, action, outs):
     """
     plan = words[:PLAN_WORDS]
     env = words[PLAN_WORDS:]
-    status = _advance(run, tape, delivered, plan, env, action)
+    status = advance(run, tape, delivered, plan, env, action)
     if status == DONE:
         note_reward(run, plan, env)
         note_end(run, len(tape), plan, env)
-        _show(run, columns, recipe, plan, env, outs)
+        show_moment(run, columns, recipe, plan, env, outs)
     return status
 
 
 @entry
 def show(run, columns, recipe, words, outs):
     """Write what an environment observes now, and its mask: see `step`."""
-    _show(run, columns, recipe, words[:PLAN_WORDS], words[PLAN_WORDS:], outs)
+    show_moment(run, columns, recipe, words[:PLAN_WORDS], words[PLAN_WORDS:], outs)
 
 
 @entry
@@ -199,7 +196,7 @@ def note(run, words):
 
 
 @inner
-def _show(run, columns, recipe, plan, env, outs):
+def show_moment(run, columns, recipe, plan, env, outs):
     observation, mask, trial, scratch = outs
     times = (env[LAST_ORDER], env[STARTED_AT], env[TAKES])
     markets = run.state[MARKETS]
@@ -213,7 +210,7 @@ def _show(run, columns, recipe, plan, env, outs):
 
 
 @inner
-def _advance(run, tape, delivered, plan, env, action):
+def advance(run, tape, delivered, plan, env, action):
     """Act, then go on to the next moment."""
     if env[STAGE] == ACTING:
         if not decide(run, tape, plan, env, action):
@@ -347,7 +344,7 @@ def go_on(run, tape, delivered, plan, env):
         if cadence == EVERY_QUOTE:
             if _quotes(run.seen) != env[STOP]:
                 return REACHED
-        elif _changes_book(tape, first, run.seen[CURSOR]):
+        elif changes_book(tape, first, run.seen[CURSOR]):
             return REACHED
 
 
@@ -356,13 +353,6 @@ def _until(run, tape):
     """Return up to when the agent is shown things: all there is once the tape has ended."""
     # Never NO_TIME itself: that is when an unwritten row would be known.
     return NO_TIME - 1 if run.state[CURSOR] == len(tape) else run.state[NOW]
-
-
-@inner
-def _changes_book(tape, first, stop):
-    while first < stop and (BOOK_CHANGES >> np.int64(tape[first]["kind"])) & 1 == 0:
-        first += 1
-    return first < stop
 
 
 @inner
@@ -494,7 +484,7 @@ def note_end(run, rows, plan, env):
 
 
 @inner
-def _next_market(weights, plan, env):
+def draw_market(weights, plan, env):
     """Draw the market of the next episode, or take the next in turn."""
     if plan[CHOICE] == CHOOSE_NEXT:
         return env[EPISODE] % len(weights)
@@ -506,7 +496,7 @@ def _next_market(weights, plan, env):
 
 
 @inner
-def _first_row(table, plan, env, market):
+def draw_row(table, plan, env, market):
     """Draw the row at which the next episode begins in a market."""
     first = table[market, FIRST_START]
     if plan[STARTS] == START_FIRST:
@@ -539,18 +529,18 @@ def begin(run, pool, words, row):
 def begin_at(run, pool, plan, env, row):
     """See `begin`."""
     if row < 0:
-        row = _first_row(pool.table, plan, env, 0)
-    _begin(run, pool, plan, env, (0, row))
+        row = draw_row(pool.table, plan, env, 0)
+    begin_in(run, pool, plan, env, (0, row))
 
 
 @entry
 def next_market(weights, words):
     """Return the market of the next episode. weights: int64, added up over the markets so far."""
-    return _next_market(weights, words[:PLAN_WORDS], words[PLAN_WORDS:])
+    return draw_market(weights, words[:PLAN_WORDS], words[PLAN_WORDS:])
 
 
 @inner
-def _begin(run, pool, plan, env, choice):
+def begin_in(run, pool, plan, env, choice):
     market, row = choice
     entry_of = pool.table[market]
     state = run.state
@@ -596,175 +586,3 @@ def _endow(state, cash):
     state[CASH] = cash
     state[START_CASH] = cash
     state[PEAK] = cash
-
-
-# Many environments.
-
-
-class Envs(NamedTuple):
-    """Environments side by side. states: int64 (n, words). seen: the same, or (0, words) where
-    nothing delays sight. rows, places: journal buffers (n or 1, rows): one for all where none is
-    kept. words: int64 (n, ENV_WORDS). observations: float32 (n, features). masks: int8 (n,
-    actions). last_words, last_observations, last_masks: of episodes that ended within the step.
-    weights: int64, of the markets, added up. trial: int64, as long as a state. scratch: float64."""
-
-    states: np.ndarray
-    seen: np.ndarray
-    rows: np.ndarray
-    places: np.ndarray
-    words: np.ndarray
-    observations: np.ndarray
-    masks: np.ndarray
-    last_words: np.ndarray
-    last_observations: np.ndarray
-    last_masks: np.ndarray
-    weights: np.ndarray
-    trial: np.ndarray
-    scratch: np.ndarray
-
-
-@entry
-def reset_many(envs, pool, plan):
-    """Begin an episode in every environment whose OVER is 1."""
-    for k in range(len(envs.words)):
-        if envs.words[k][OVER] == 1:
-            _reset_one(envs, pool, plan, k)
-
-
-@inner
-def _reset_one(envs, pool, plan, k):
-    env = envs.words[k]
-    run = _run_of(envs, pool, k)
-    market = _next_market(envs.weights, plan, env)
-    _begin(run, pool, plan, env, (market, _first_row(pool.table, plan, env, market)))
-    _show_one(envs, pool, plan, k, run)
-
-
-@inner
-def _show_one(envs, pool, plan, k, run):
-    env = envs.words[k]
-    market = pool.table[env[MARKET]]
-    columns = pool.columns[market[TAPE_BEGIN] : market[TAPE_END]]
-    outs = (envs.observations[k], envs.masks[k], envs.trial, envs.scratch)
-    _show(run, columns, pool.recipe, plan, env, outs)
-
-
-@entry
-def step_many(envs, pool, plan, actions, first):
-    """Take a step in every environment from number `first` on.
-
-    actions: int64 (n, words of an action). Returns how many are done; the next one lacks room in
-    its journal buffer, or could not send its commands (layout.ERROR in its state). An episode that
-    has ended begins anew as plan[AUTORESET] says: with the next step, whose action is ignored
-    (RESET_NEXT_STEP), or within the step (RESET_SAME_STEP), or not (RESET_DISABLED).
-    """
-    for k in range(first, len(envs.words)):
-        _look_ahead(envs, pool, k + 2)
-        env = envs.words[k]
-        if env[OVER] == 1:
-            if plan[AUTORESET] == RESET_NEXT_STEP:
-                _reset_one(envs, pool, plan, k)
-            continue
-        run = _run_of(envs, pool, k)
-        market = pool.table[env[MARKET]]
-        tape = pool.tape[market[TAPE_BEGIN] : market[TAPE_END]]
-        delivered = pool.delivered
-        if len(envs.seen) > 0:
-            delivered = delivered[market[TAPE_BEGIN] : market[TAPE_END]]
-        if _advance(run, tape, delivered, plan, env, actions[k]) != DONE:
-            return k
-        note_reward(run, plan, env)
-        note_end(run, len(tape), plan, env)
-        _show_one(envs, pool, plan, k, run)
-        if env[OVER] == 1 and plan[AUTORESET] == RESET_SAME_STEP:
-            _renew_one(envs, pool, plan, k)
-    return len(envs.words)
-
-
-@inner
-def _look_ahead(envs, pool, k):
-    """Fetch what the step of an environment is about to read: nobody can guess where on the tape
-    it stands."""
-    if k >= len(envs.words):
-        return
-    state = envs.states[k]
-    market = pool.table[envs.words[k][MARKET]]
-    row = market[TAPE_BEGIN] + state[CURSOR]
-    for ahead in range(0, _LOOK_AHEAD, 3):
-        prefetch(pool.tape, min(row + ahead, len(pool.tape) - 1))
-    base = base_of(state, 0)
-    for side in range(2):
-        level = level_at(state, base, side, state[base + BEST_BUY + side])
-        for line in range(-6, 1):
-            prefetch(state, level + 8 * line)
-
-
-@inner
-def _renew_one(envs, pool, plan, k):
-    """Keep how an episode ended, and begin the next."""
-    copy_values(envs.last_observations[k], envs.observations[k])
-    copy_values(envs.last_masks[k], envs.masks[k])
-    copy_values(envs.last_words[k], envs.words[k])
-    _reset_one(envs, pool, plan, k)
-
-
-TOLD = (
-    MARKET, STEP, VALUE, KNOWN_CASH, KNOWN_FEES, KNOWN_POSITION, FILLS, KNOWN_ROWS, REWARD_UNITS,
-)  # fmt: skip
-"""Words of an environment that its infos tell."""
-
-
-@entry
-def tell_many(envs, renewed, scale, outs):
-    """Write what a step of every environment came to; return how many episodes have just begun.
-
-    renewed: 1 where these are episodes after others that ended in the same step, of which rewards
-    and ends are told then. outs: (words TOLD, int64 (len(TOLD), n); rewards times `scale`, float64;
-    (terminated, truncated), bool (2, n); squares of the reward units, float64, added to).
-    """
-    told, rewards, ends, squares = outs
-    begun = 0
-    for k in range(len(envs.words)):
-        words = envs.words[k]
-        for number in range(len(TOLD)):
-            told[number, k] = words[TOLD[number]]
-        begins = words[STEP] == 0
-        if begins:
-            begun += 1
-        if begins and renewed == 1:
-            words = envs.last_words[k]
-        units = words[REWARD_UNITS]
-        told[len(TOLD) - 1, k] = units
-        rewards[k] = words[REWARD] * scale
-        ends[0, k] = words[TERMINATED] == 1
-        ends[1, k] = words[TRUNCATED] == 1
-        squares[k] += float(units) * float(units)
-    return begun
-
-
-@entry
-def copy_valid(given, actions, most):
-    """Copy actions, int64 (n, 1), if all are from 0 to `most`; return whether they are."""
-    for k in range(len(given)):
-        if given[k] < 0 or given[k] > most:
-            return False
-        actions[k, 0] = given[k]
-    return True
-
-
-@entry
-def renew_many(envs, pool, plan):
-    """Begin an episode in every environment that has just ended one: what RESET_SAME_STEP does
-    within the step, for those who look at the last state first."""
-    for k in range(len(envs.words)):
-        if envs.words[k][OVER] == 1:
-            _renew_one(envs, pool, plan, k)
-
-
-@inner
-def _run_of(envs, pool, k):
-    """Return the run of one of many environments."""
-    state = envs.states[k]
-    buffer = k if len(envs.rows) > 1 else 0
-    seen = envs.seen[k] if len(envs.seen) > 0 else state
-    return Run(state, envs.rows[buffer], envs.places[buffer], seen, pool.tables)

@@ -159,7 +159,7 @@ def _play(run, tape, delivered, plan, words, decide, fold, model):
             _project(run, tape, delivered, fold)
         if last or (plan.every == 0 and limit == NO_TIME and status == REACHED):
             return REACHED
-        if plan.every > 0 or not plan.sees_late or _changes_book(tape, first, run.seen[CURSOR]):
+        if plan.every > 0 or not plan.sees_late or changes_book(tape, first, run.seen[CURSOR]):
             _set_cause(run, tape, plan.every > 0)
             decide(run, words)
             state[CAUSE_KIND] = 0
@@ -173,7 +173,7 @@ def _play(run, tape, delivered, plan, words, decide, fold, model):
 
 
 @inner
-def _changes_book(tape, first, stop):
+def changes_book(tape, first, stop):
     """Whether a book differs after rows from `first` up to `stop`."""
     while first < stop and (BOOK_CHANGES >> np.int64(tape[first]["kind"])) & 1 == 0:
         first += 1

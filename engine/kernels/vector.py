@@ -1,0 +1,214 @@
+"""Many environments as one: states and words in arrays, stepped by one call.
+
+What a step is, what it earns and what is observed are those of `episodes`, so that each of them
+does what a single one does.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..compiled import entry, inner, prefetch
+from .book import base_of, level_at
+from .codecs import copy_values
+from .episodes import (
+    AUTORESET,
+    DONE,
+    FILLS,
+    KNOWN_CASH,
+    KNOWN_FEES,
+    KNOWN_POSITION,
+    KNOWN_ROWS,
+    MARKET,
+    OVER,
+    RESET_NEXT_STEP,
+    RESET_SAME_STEP,
+    REWARD,
+    REWARD_UNITS,
+    STEP,
+    TAPE_BEGIN,
+    TAPE_END,
+    TERMINATED,
+    TRUNCATED,
+    VALUE,
+    advance,
+    begin_in,
+    draw_market,
+    draw_row,
+    note_end,
+    note_reward,
+    show_moment,
+)
+from .layout import BEST_BUY, CURSOR, Run
+
+_LOOK_AHEAD = 20
+"""Rows of the tape that are fetched before a step."""
+TOLD = (
+    MARKET, STEP, VALUE, KNOWN_CASH, KNOWN_FEES, KNOWN_POSITION, FILLS, KNOWN_ROWS, REWARD_UNITS,
+)  # fmt: skip
+"""Words of an environment that its infos tell."""
+
+
+class Envs(NamedTuple):
+    """Environments side by side. states: int64 (n, words). seen: the same, or (0, words) where
+    nothing delays sight. rows, places: journal buffers (n or 1, rows): one for all where none is
+    kept. words: int64 (n, ENV_WORDS). observations: float32 (n, features). masks: int8 (n,
+    actions). last_words, last_observations, last_masks: of episodes that ended within the step.
+    weights: int64, of the markets, added up. trial: int64, as long as a state. scratch: float64."""
+
+    states: np.ndarray
+    seen: np.ndarray
+    rows: np.ndarray
+    places: np.ndarray
+    words: np.ndarray
+    observations: np.ndarray
+    masks: np.ndarray
+    last_words: np.ndarray
+    last_observations: np.ndarray
+    last_masks: np.ndarray
+    weights: np.ndarray
+    trial: np.ndarray
+    scratch: np.ndarray
+
+
+@entry
+def reset_many(envs, pool, plan):
+    """Begin an episode in every environment whose OVER is 1."""
+    for k in range(len(envs.words)):
+        if envs.words[k][OVER] == 1:
+            _reset_one(envs, pool, plan, k)
+
+
+@inner
+def _reset_one(envs, pool, plan, k):
+    env = envs.words[k]
+    run = _run_of(envs, pool, k)
+    market = draw_market(envs.weights, plan, env)
+    begin_in(run, pool, plan, env, (market, draw_row(pool.table, plan, env, market)))
+    _show_one(envs, pool, plan, k, run)
+
+
+@inner
+def _show_one(envs, pool, plan, k, run):
+    env = envs.words[k]
+    market = pool.table[env[MARKET]]
+    columns = pool.columns[market[TAPE_BEGIN] : market[TAPE_END]]
+    outs = (envs.observations[k], envs.masks[k], envs.trial, envs.scratch)
+    show_moment(run, columns, pool.recipe, plan, env, outs)
+
+
+@entry
+def step_many(envs, pool, plan, actions, first):
+    """Take a step in every environment from number `first` on.
+
+    actions: int64 (n, words of an action). Returns how many are done; the next one lacks room in
+    its journal buffer, or could not send its commands (layout.ERROR in its state). An episode that
+    has ended begins anew as plan[AUTORESET] says: with the next step, whose action is ignored
+    (RESET_NEXT_STEP), or within the step (RESET_SAME_STEP), or not (RESET_DISABLED).
+    """
+    for k in range(first, len(envs.words)):
+        _look_ahead(envs, pool, k + 2)
+        env = envs.words[k]
+        if env[OVER] == 1:
+            if plan[AUTORESET] == RESET_NEXT_STEP:
+                _reset_one(envs, pool, plan, k)
+            continue
+        run = _run_of(envs, pool, k)
+        market = pool.table[env[MARKET]]
+        tape = pool.tape[market[TAPE_BEGIN] : market[TAPE_END]]
+        delivered = pool.delivered
+        if len(envs.seen) > 0:
+            delivered = delivered[market[TAPE_BEGIN] : market[TAPE_END]]
+        if advance(run, tape, delivered, plan, env, actions[k]) != DONE:
+            return k
+        note_reward(run, plan, env)
+        note_end(run, len(tape), plan, env)
+        _show_one(envs, pool, plan, k, run)
+        if env[OVER] == 1 and plan[AUTORESET] == RESET_SAME_STEP:
+            _renew_one(envs, pool, plan, k)
+    return len(envs.words)
+
+
+@inner
+def _look_ahead(envs, pool, k):
+    """Fetch what the step of an environment is about to read: nobody can guess where on the tape
+    it stands."""
+    if k >= len(envs.words):
+        return
+    state = envs.states[k]
+    market = pool.table[envs.words[k][MARKET]]
+    row = market[TAPE_BEGIN] + state[CURSOR]
+    for ahead in range(0, _LOOK_AHEAD, 3):
+        prefetch(pool.tape, min(row + ahead, len(pool.tape) - 1))
+    base = base_of(state, 0)
+    for side in range(2):
+        level = level_at(state, base, side, state[base + BEST_BUY + side])
+        for line in range(-6, 1):
+            prefetch(state, level + 8 * line)
+
+
+@inner
+def _renew_one(envs, pool, plan, k):
+    """Keep how an episode ended, and begin the next."""
+    copy_values(envs.last_observations[k], envs.observations[k])
+    copy_values(envs.last_masks[k], envs.masks[k])
+    copy_values(envs.last_words[k], envs.words[k])
+    _reset_one(envs, pool, plan, k)
+
+
+@entry
+def tell_many(envs, renewed, scale, outs):
+    """Write what a step of every environment came to; return how many episodes have just begun.
+
+    renewed: 1 where these are episodes after others that ended in the same step, of which rewards
+    and ends are told then. outs: (words TOLD, int64 (len(TOLD), n); rewards times `scale`, float64;
+    (terminated, truncated), bool (2, n); squares of the reward units, float64, added to).
+    """
+    told, rewards, ends, squares = outs
+    begun = 0
+    for k in range(len(envs.words)):
+        words = envs.words[k]
+        for number in range(len(TOLD)):
+            told[number, k] = words[TOLD[number]]
+        begins = words[STEP] == 0
+        if begins:
+            begun += 1
+        if begins and renewed == 1:
+            words = envs.last_words[k]
+        units = words[REWARD_UNITS]
+        told[len(TOLD) - 1, k] = units
+        rewards[k] = words[REWARD] * scale
+        ends[0, k] = words[TERMINATED] == 1
+        ends[1, k] = words[TRUNCATED] == 1
+        squares[k] += float(units) * float(units)
+    return begun
+
+
+@entry
+def copy_valid(given, actions, most):
+    """Copy actions, int64 (n, 1), if all are from 0 to `most`; return whether they are."""
+    for k in range(len(given)):
+        if given[k] < 0 or given[k] > most:
+            return False
+        actions[k, 0] = given[k]
+    return True
+
+
+@entry
+def renew_many(envs, pool, plan):
+    """Begin an episode in every environment that has just ended one: what RESET_SAME_STEP does
+    within the step, for those who look at the last state first."""
+    for k in range(len(envs.words)):
+        if envs.words[k][OVER] == 1:
+            _renew_one(envs, pool, plan, k)
+
+
+@inner
+def _run_of(envs, pool, k):
+    """Return the run of one of many environments."""
+    state = envs.states[k]
+    buffer = k if len(envs.rows) > 1 else 0
+    seen = envs.seen[k] if len(envs.seen) > 0 else state
+    return Run(state, envs.rows[buffer], envs.places[buffer], seen, pool.tables)
