@@ -53,6 +53,7 @@ class Bus:
         "_fold",
         "_queue",
         "_sealed",
+        "keeps_journal",
         "memory",
         "projections",
         "run",
@@ -74,6 +75,7 @@ class Bus:
         order_groups: int = 0,
         projections: Sequence[CompiledProjection] = (),
         others: Sequence[tuple[int, Risk]] = (),
+        keeps_journal: bool = True,
     ):
         for name, value, least in (
             ("order_capacity", order_capacity, 1),
@@ -95,6 +97,7 @@ class Bus:
                 "projections: accounts that trade with each other have no compiled ones yet"
             )
         self.session = session
+        self.keeps_journal = keeps_journal
         self.projections = tuple(projections)
         user_words = programs.FIRST_WORD + sum(one.words for one in self.projections)
         capacities = Capacities(order_capacity, client_ids, order_groups, user_words)
@@ -137,8 +140,8 @@ class Bus:
         if self.memory[layout.ACCOUNT] != account:
             desks.swap(self.state, account)
 
-    def _seal(self, rows: int) -> None:
-        """Keep what was written and continue in a buffer with room for `rows`.
+    def _seal(self, rows: int, forgets: bool = False) -> None:
+        """Keep what was written, or forget it, and continue in a buffer with room for `rows`.
 
         Rows that the agent does not know of yet move along.
         """
@@ -146,14 +149,21 @@ class Bus:
         base = self.memory[JOURNAL_BASE]
         used = int(self.memory[JOURNAL_COUNT] - base)
         known = min(used, int(self.sight[JOURNAL_COUNT] - base))
-        if known:
+        if known and not forgets:
             self._sealed += ((self.run.rows[:known], self.run.places[:known]),)
         self.memory[JOURNAL_BASE] = base + known
         run, rest = self.run, used - known
-        kept = np.empty(rows + rest, JOURNAL_DTYPE), np.empty(rows + rest, np.int64)
+        kept = run.rows, run.places
+        if not forgets or len(run.rows) < rows + rest:
+            kept = np.empty(rows + rest, JOURNAL_DTYPE), np.empty(rows + rest, np.int64)
         kept[0][:rest] = run.rows[known:used]
         kept[1][:rest] = run.places[known:used]
         self.run = Run(run.state, *kept, run.seen, run.tables)
+
+    def forget(self, read: int) -> None:
+        """Let go of sealed journal rows, unless they are kept, once all below `read` were read."""
+        if self._sealed and not self.keeps_journal and read >= self.memory[JOURNAL_BASE]:
+            self._sealed = ()
 
     def restart(self) -> None:
         """Forget the journal: another run begins in the same state block."""
@@ -188,7 +198,8 @@ class Bus:
         """Make sure that the journal buffer has room for so many rows."""
         used = self.memory[JOURNAL_COUNT] - self.memory[JOURNAL_BASE]
         if used + rows > len(self.run.rows):
-            self._seal(max(_BUFFER_ROWS, 4 * rows, 2 * len(self.run.rows)))
+            grown = 2 * len(self.run.rows) if self.keeps_journal else 0
+            self._seal(max(_BUFFER_ROWS, 4 * rows, grown))
 
     def advance(self, limit: int = NO_TIME, stop: int = NO_STOP) -> int:
         """Fold bursts up to a time and a row; return loop.REACHED or loop.WATCHED.
@@ -369,9 +380,11 @@ class Bus:
         words: np.ndarray,
         every: int,
         progress: Callable[[int, int], None] | None = None,
+        reads_later: bool = False,
     ) -> None:
         """Run a compiled strategy from here to the end of the tape, inside the fused loop.
 
+        reads_later: somebody reads the journal rows behind it, so they are kept till then.
         Raises CapacityError or StrategyError for what the strategy did wrong.
         """
         session = self.session
@@ -390,7 +403,8 @@ class Bus:
         while True:
             used = self.memory[JOURNAL_COUNT] - self.memory[JOURNAL_BASE]
             if used + room > len(self.run.rows):
-                self._seal(max(_PROGRAM_ROWS, 2 * room))
+                forgets = not (self.keeps_journal or reads_later)
+                self._seal(max(_PROGRAM_ROWS, 2 * room), forgets)
             sources = self.run, session.tape.rows, self._delivered
             if self._queue is None:
                 status = programs.play(*sources, plan, words, decide, self._fold)
@@ -448,7 +462,9 @@ class Bus:
         raise IndexError(number)
 
     def journal(self) -> Journal:
-        """Return a copy of all rows written so far."""
+        """Return a copy of all rows written so far. Raises TypeError if they are not kept."""
+        if not self.keeps_journal:
+            raise TypeError("journal: its rows are not kept; make the run with journal=True")
         used = int(self.memory[JOURNAL_COUNT] - self.memory[JOURNAL_BASE])
         return Journal.joined([*self._sealed, (self.run.rows[:used], self.run.places[:used])])
 
@@ -500,6 +516,7 @@ class Bus:
         twin = object.__new__(Bus)
         twin.session = self.session
         twin.projections = self.projections
+        twin.keeps_journal = self.keeps_journal
         twin.slack = self.slack
         twin._sealed = self._sealed
         twin._fold = self._fold

@@ -184,6 +184,15 @@ class _EntryCompiler(_KernelCompiler):
         self.state.library.enable_object_caching()
 
 
+class _UserCompiler(numba.core.compiler.Compiler):
+    """numba's compiler, its indices and its counting of references included, for such code."""
+
+    def __init__(self, *arguments: Any):
+        super().__init__(*arguments)
+        self.state.library = _EntryCode(self.state.targetctx.codegen(), "entry")
+        self.state.library.enable_object_caching()
+
+
 _LINKED: dict[str, Any] = {
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
@@ -199,7 +208,8 @@ def compiled(function: Function) -> Function:
     constant or a helper that it imports, and old answers look reproducible.
     """
     is_own = function.__module__.startswith("foldbook.") and function.__closure__ is None
-    return _jit(function, cache=is_own, error_model="numpy" if is_own else "python")
+    error_model = "numpy" if is_own else "python"
+    return _jit(function, cache=is_own, error_model=error_model, pipeline_class=_UserCompiler)
 
 
 def prepare(function: Any, *arguments: Any, returns: Any = None) -> None:

@@ -65,7 +65,9 @@ def play(
     with playing([sim]):
         if is_compiled:
             # Its code is part of the loop, so whatever is raised there is taken for its own.
-            user_code(sim.bus.play)(strategy.decide, strategy.words(), every or 0, progress)
+            play_compiled = user_code(sim.bus.play)
+            reads = bool(sim.projections)
+            play_compiled(strategy.decide, strategy.words(), every or 0, progress, reads)
         elif every is not None:
             player.play_function(strategy, every)
         elif sim.bus.sees_late:
@@ -127,6 +129,7 @@ class Player:
             self.journal_hooks |= dict.fromkeys(_ORDER_KINDS, hooks["on_order"])
         self.delivered_tape = sim.bus.sight[CURSOR]
         self.delivered_journal = sim.bus.sight[JOURNAL_COUNT]
+        self.forgets = not sim.bus.keeps_journal
         self.moment = sim.now
         self.calls = 0
 
@@ -184,6 +187,8 @@ class Player:
             decide(sim)
             if sim.timers:
                 raise StrategyError("timer: a function called every so often has no on_timer")
+            if self.forgets:
+                sim.forget(self.count)
             ts += every
             if self.progress is not None and sim.events - reported >= _PROGRESS_ROWS:
                 reported = sim.events
@@ -275,6 +280,8 @@ class Player:
                 sim.cause = (int(CauseKind.TAPE), market, row)
                 self.on_book(sim, sim.tickers[market])
                 self.deliver_journal()
+        if self.forgets:
+            self._forget()
 
     def _check_progress(self) -> None:
         """Count the calls of hooks at one moment. Raises StrategyError if they do not end."""
@@ -324,6 +331,13 @@ class Player:
             self.on_book(sim, sim.tickers[market])
             if self.journal_hooks:
                 self.deliver_journal()
+        if self.forgets:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Let go of the journal rows that have been handed on."""
+        reads = self.tape_hooks or self.journal_hooks
+        self.sim.forget(self.delivered_journal if reads else self.count)
 
     def deliver_journal(self, before: int | None = None) -> None:
         """Hand on journal rows, those that they cause included; or those placed by row `before`."""

@@ -114,8 +114,10 @@ class Simulation:
     positions are valued at; restored_after, collateral_return and seed as in `specs.Models`;
     order_capacity is how many orders may be open or on their way in one market at once, client_ids
     how many own ids may be used, order_groups how many may be set; all three are of each account.
-    others: (cash, limits) of accounts that trade with this one, see `accounts.Accounts`. Prices,
-    quantities and times are those of `units`; markets are tickers or indices.
+    others: (cash, limits) of accounts that trade with this one, see `accounts.Accounts`. Without
+    `journal` rows are let go once every projection and hook has read them, so that a long run
+    takes no more memory than a short one. Prices, quantities and times are those of `units`;
+    markets are tickers or indices.
 
     What it shows (`book`, `orders`, `positions`, `reward`) is what the agent sees by now; `venue`
     has the same views of what is so at the venue, which is another thing where sight is delayed.
@@ -160,7 +162,10 @@ class Simulation:
         order_groups: int = 4,
         projections: Sequence[CompiledProjection] = (),
         others: Sequence[tuple[int, Risk]] = (),
+        journal: bool = True,
     ):
+        if others and not journal:
+            raise ValueError("journal: accounts that trade with each other keep theirs")
         for amount in (cash, *(amount for amount, _ in others)):
             if not 0 <= _integer("cash", amount) <= LIMIT_MAX:
                 raise ValueError(f"cash: {amount}; expected 0 to {LIMIT_MAX}, in $0.000001")
@@ -187,6 +192,7 @@ class Simulation:
             order_groups=order_groups,
             projections=projections,
             others=others,
+            keeps_journal=journal,
         )
         self.cause: Cause = STARTED
         self.is_playing = False
@@ -519,8 +525,13 @@ class Simulation:
         return twin
 
     def journal(self) -> Journal:
-        """Return the journal up to now."""
+        """Return the journal up to now. Raises TypeError for a run without."""
         return self.bus.journal()
+
+    def forget(self, read: int) -> None:
+        """Let go of journal rows below number `read`, if the projections have read them too and
+        the run keeps none."""
+        self.bus.forget(min(read, self.delivered_journal) if self.projections else read)
 
     def is_told(self, row: np.void) -> bool:
         """Whether a journal row is for this account's eyes."""
@@ -541,8 +552,13 @@ class Simulation:
 
     def serve(self) -> None:
         """Fold into the Python projections what they have not seen, in the order of the bus."""
-        if not self.projections:
-            return
+        bus = self.bus
+        if self.projections:
+            self._serve()
+        if not self.is_playing:
+            self.forget(bus.sight[JOURNAL_COUNT])
+
+    def _serve(self) -> None:
         bus = self.bus
         cursor, count = bus.sight[CURSOR], bus.sight[JOURNAL_COUNT]
         first, number = self.delivered_tape, self.delivered_journal

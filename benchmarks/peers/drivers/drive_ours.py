@@ -67,12 +67,13 @@ def quote_best_python(sim):
         sim.submit(0, Side.SELL, ask, QTY, post_only=True)
 
 
-def simulation(session, late, restored=0):
-    """Return a run without fees, as the peers are set; restored: ns after which takings return."""
+def simulation(session, late, restored=0, journal=False):
+    """Return a run without fees, as the peers are set, and like them without a journal; restored:
+    ns after which takings return."""
     models = {"latency": LATE} if late else {}
     return Simulation(
         session, cash=dollars(10**9), order_capacity=16, fees=NO_FEES,
-        queue=Queue.conservative, restored_after=restored, **models,
+        queue=Queue.conservative, restored_after=restored, journal=journal, **models,
     )  # fmt: skip
 
 
@@ -101,15 +102,21 @@ def main():
         qty = round(given.qty * 100)
         chosen = quote_best(qty=qty, limit=50 * qty)
 
-    def run():
-        sim = simulation(session, bool(late), given.restored)
+    def play_once(journal):
+        sim = simulation(session, bool(late), given.restored, journal)
         _, wall, cpu = driving.timed(lambda: play(sim, chosen, every=driving.STEP))
         assert sim.events == len(session.tape), "the tape has not come to its end"
-        rows = sim.journal().rows
+        return sim, wall, cpu
+
+    def look():
+        """Return what a run came to, read off a journal that is kept for once."""
+        sim, _, _ = play_once(journal=True)
+        journal = sim.journal()
+        rows = journal.rows
         fills = rows[rows["kind"] == JournalKind.FILL]
         book = final_book(sim)
-        return {
-            "work": count, "wall": wall, "cpu": cpu, "digest": sim.journal().digest,
+        return sim.bus.state_bytes(), {
+            "digest": journal.digest,
             "submits": int((rows["kind"] == JournalKind.SUBMITTED).sum()),
             "cancels": int((rows["kind"] == JournalKind.CANCEL_REQUESTED).sum()),
             "fills": len(fills), "position": sim.positions.qty(0) / 100,
@@ -121,7 +128,13 @@ def main():
             ],
         }  # fmt: skip
 
-    _, first, _ = driving.timed(run)
+    (state, found), first, _ = driving.timed(look)
+
+    def run():
+        sim, wall, cpu = play_once(journal=False)
+        assert sim.bus.state_bytes() == state, "a run without a journal ended elsewhere"
+        return {"work": count, "wall": wall, "cpu": cpu} | found
+
     driving.serve(
         run, first_call_seconds=first, events=count, versions=driving.versions("numba", "numpy")
     )
