@@ -1,7 +1,7 @@
-"""Chunks of lines to message rows: typed decoding, numbers in bulk, refusals one by one.
+"""Frames to message rows: numbers in bulk, refusals one by one.
 
-The fast path decodes a chunk at once and reads columns; a value that is not what it should be is
-looked at again by itself, so that a refusal can name its row, field, value and what was expected.
+A chunk's frames are read as columns; a value that is not what it should be is looked at again by
+itself, so that a refusal can name its row, field, value and what was expected.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from foldbook.engine.errors import FeeError
@@ -34,7 +33,8 @@ from .frames import (
     Trade,
     fields_of,
 )
-from .messages import BLOCK_TRADE, MESSAGE_DTYPE, NO_RECV, NO_SEQ, NO_TS, OWN, REFUSED
+from .lines import LineReader, Lines
+from .messages import BLOCK_TRADE, NO_SEQ, NO_TS, OWN, REFUSED
 from .numbers import BAD, CENT, PAYOUTS, PRICES, QUANTITIES
 from .sources import Chunk
 from .terms import Term, terms_of
@@ -43,7 +43,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PRICE = "dollars between 0 and 1 with up to four decimals"
 _QTY = "contracts with up to two decimals"
 _TIME = "a time between 1970 and 2255"
-_BOOK_TYPES = ("orderbook_delta", "orderbook_snapshot")
 
 
 class Decoder:
@@ -66,124 +65,77 @@ class Decoder:
         """Subscriptions that give the prices of the NO ladder on the YES scale (SPEC 1.5)."""
         self._files = {path: number for number, path in enumerate(files)}
         self._rejections = rejections
+        self._lines = LineReader(dialect, rejections)
 
     def decode(self, chunk: Chunk) -> np.ndarray:
         """Return the messages of a chunk in order of arrival, levels after their snapshot."""
-        times, frames, rows = self._frames(chunk)
-        messages = np.zeros(len(frames), MESSAGE_DTYPE)
-        if not frames:
+        lines = self._lines.read(chunk)
+        messages, frames = lines.messages, lines.frames
+        if not len(messages):
             return messages
-        if times is None:
-            messages["recv"] = NO_RECV
-        else:
-            messages["recv"] = times
-            messages["recv"] *= self.dialect.recv_unit
-        messages["row"] = rows
         messages["file"] = self._files[chunk.path]
-        listed = bytes([frame.kind for frame in frames])
-        kinds = np.frombuffer(listed, np.int8)
-        messages["kind"] = kinds
-        self._subscriptions(messages, frames)
-        rest = np.flatnonzero((kinds == Kind.STATUS) | (kinds == Kind.START))
-        if len(rest):
-            self._each(messages, rest, frames, self._control)
+        framed = np.fromiter(frames, np.int64, len(frames))
+        kinds = messages["kind"][framed]
+        self._subscriptions(lines, framed)
+        rest = framed[(kinds == Kind.STATUS) | (kinds == Kind.START)]
+        self._each(messages, rest, frames, self._control)
         scaled = self._scales(messages, rest, frames)
-        deltas = np.flatnonzero(kinds == Kind.DELTA)
+        self._alike(lines, framed, scaled)
+        deltas = framed[kinds == Kind.DELTA]
         if len(deltas):
-            chosen = [frame.msg for frame, kind in zip(frames, listed, strict=True) if not kind]
-            self._deltas(messages, deltas, chosen, scaled)
-        trades = np.flatnonzero(kinds == Kind.TRADE)
+            self._deltas(messages, deltas, [frames[at].msg for at in deltas.tolist()], scaled)
+        trades = framed[kinds == Kind.TRADE]
         if len(trades):
             self._trades(messages, trades, frames)
-        for number in np.flatnonzero(kinds == Kind.FEE).tolist():
+        for number in framed[kinds == Kind.FEE].tolist():
             self._fee(messages[number], chunk.path, frames[number].msg)
-        for number in np.flatnonzero(kinds == Kind.LOST).tolist():
+        for number in framed[kinds == Kind.LOST].tolist():
             messages["market"][number] = self._ticker(frames[number].market_ticker)
-        snapshots = np.flatnonzero(kinds == Kind.SNAPSHOT)
+        snapshots = framed[kinds == Kind.SNAPSHOT]
         if len(snapshots):
             return self._with_levels(messages, snapshots, frames, scaled, chunk)
         return messages
 
-    def _frames(self, chunk: Chunk) -> tuple[list[int] | None, list[Any], np.ndarray]:
-        """Decode a chunk at once, or line by line if that fails."""
-        if chunk.records is None:
-            try:
-                lines = self.dialect.decoder.decode_lines(chunk.text)
-                times, frames = self.dialect.unwrap(lines)
-            except UNREADABLE:
-                return self._line_by_line(chunk)
-            if len(frames) == chunk.rows:
-                return times, frames, np.arange(chunk.first_row, chunk.first_row + len(frames))
-        return self._line_by_line(chunk)
+    def _subscriptions(self, lines: Lines, framed: np.ndarray) -> None:
+        """Fill sub and seq: by sid, or where each market has its own, by market.
 
-    def _line_by_line(self, chunk: Chunk) -> tuple[list[int] | None, list[Any], np.ndarray]:
-        times: list[int] | None = []
-        frames: list[Any] = []
-        rows: list[int] = []
-        for row, line in enumerate(chunk.lines(), chunk.first_row):
-            if not line.strip():
-                continue
-            try:
-                time, frame = self.dialect.unwrap([self.dialect.decoder.decode(line)])
-            except UNREADABLE as error:
-                lost = self._refuse_line(chunk.path, row, line, error)
-                if lost is not None:
-                    frames.append(lost)
-                    rows.append(row)
-                    if times is not None:
-                        times.append(times[-1] if times else 0)
-                continue
-            frames.append(frame[0])
-            rows.append(row)
-            if time is None:
-                times = None
-            elif times is not None:
-                times.append(time[0])
-        return times, frames, np.array(rows, np.int64)
-
-    def _refuse_line(
-        self, path: Path, row: int, line: bytes, error: Exception
-    ) -> Any | None:
-        """Count a line that does not decode; return a frame that stands for a lost book message."""
-        text = str(error)
-        try:
-            record = msgspec.json.decode(line)
-        except UNREADABLE:
-            shown = line[:60].decode("utf-8", "replace")
-            self._rejections.refuse(path, row, UNKNOWN, "not_json", f"not JSON: {shown!r}: {text}")
-            return None
-        of_book, ticker = _named(record)
-        why = "wrong_type"
-        if "missing required field" in text:
-            why = "missing_field"
-        elif text.startswith("Invalid value") and text.endswith(("type`", "event_type`")):
-            why = "unknown_type"
-        place = text.partition(" - at `$")[2].rstrip("`")
-        value = _value_at(record, place) if why != "missing_field" else None
-        shown = "" if why == "missing_field" else f" (value {value!r})"
-        self._rejections.refuse(path, row, ticker, why, f"{text}{shown}")
-        return _Lost(ticker) if of_book and ticker != UNKNOWN else None
-
-    def _subscriptions(self, messages: np.ndarray, frames: list[Any]) -> None:
-        """Fill sub and seq: by sid, or where each market has its own, by market."""
+        framed: the messages whose frames are at hand.
+        """
+        messages, keys = lines.messages, lines.sids
+        frames = lines.frames.values()
         if self.dialect.parts:
-            seqs = [NO_SEQ if frame.seq is None else frame.seq for frame in frames]
-            keys = np.fromiter([self._ticker(frame.market_ticker) for frame in frames], np.int64)
-            messages["market"] = keys
+            messages["seq"][framed] = [NO_SEQ if each.seq is None else each.seq for each in frames]
+            keys[framed] = [self._ticker(each.market_ticker) for each in frames]
+            messages["market"][framed] = keys[framed]
         else:
-            seqs = [frame.seq for frame in frames]
-            keys = np.fromiter([frame.sid for frame in frames], np.int64, len(frames))
-            messages["market"] = -1
-        messages["seq"] = seqs
-        subs = messages["sub"]
-        subs[:] = -2
+            messages["seq"][framed] = [each.seq for each in frames]
+            keys[framed] = [each.sid for each in frames]
+            messages["market"][framed] = -1
+        subs = np.full(len(keys), -2)
         while (rest := np.flatnonzero(subs == -2)).size:
             key = int(keys[rest[0]])
             number = -1 if key < 0 else self.subs.setdefault(key, len(self.subs))
             subs[keys == key] = number
+        messages["sub"] = subs
+
+    def _alike(self, lines: Lines, framed: np.ndarray, scaled: np.ndarray | None) -> None:
+        """Complete the deltas that needed no frame."""
+        if not lines.tickers:
+            return
+        messages = lines.messages
+        alike = np.ones(len(messages), np.bool_)
+        alike[framed] = False
+        numbers = np.array([self._ticker(ticker) for ticker in lines.tickers])
+        messages["market"][alike] = (
+            numbers[0] if len(numbers) == 1 else numbers[messages["market"][alike]]
+        )
+        mirrored = alike & (messages["side"] == Side.SELL)
+        if scaled is not None:
+            mirrored &= ~scaled
+        messages["price"][mirrored] = PRICE_ONE - messages["price"][mirrored]
 
     def _scales(
-        self, messages: np.ndarray, starts: np.ndarray, frames: list[Any]
+        self, messages: np.ndarray, starts: np.ndarray, frames: dict[int, Any]
     ) -> np.ndarray | None:
         """Return for each message whether its NO prices are on the YES scale; None if none is."""
         scaled = np.isin(messages["sub"], list(self._yes_scaled)) if self._yes_scaled else None
@@ -232,7 +184,7 @@ class Decoder:
         for number, fault in refused:
             self._refuse(messages, int(at[number]), deltas[number].market_ticker, fault)
 
-    def _trades(self, messages: np.ndarray, at: np.ndarray, frames: list[Any]) -> None:
+    def _trades(self, messages: np.ndarray, at: np.ndarray, frames: dict[int, Any]) -> None:
         """Fill trades in bulk; those that are not plainly in order go through `_trade`."""
         trades = [frames[number].msg for number in at.tolist()]
         prices = _looked_up(PRICES, [trade.yes_price_dollars for trade in trades])
@@ -332,7 +284,7 @@ class Decoder:
         self.events.append(update.event_ticker)
 
     def _each(
-        self, messages: np.ndarray, at: np.ndarray, frames: list[Any],
+        self, messages: np.ndarray, at: np.ndarray, frames: dict[int, Any],
         fill: Callable[[np.void, Any], None],
     ) -> None:
         """Fill the messages of a rarer kind one by one."""
@@ -344,8 +296,8 @@ class Decoder:
                 messages["kind"][number] = Kind.CONTROL
 
     def _with_levels(
-        self, messages: np.ndarray, at: np.ndarray, frames: list[Any], scaled: np.ndarray | None,
-        chunk: Chunk,
+        self, messages: np.ndarray, at: np.ndarray, frames: dict[int, Any],
+        scaled: np.ndarray | None, chunk: Chunk,
     ) -> np.ndarray:
         """Return the messages with the levels of each snapshot inserted after it."""
         places: list[int] = []
@@ -412,15 +364,6 @@ class Decoder:
 
 BAD_PAYOUT = -1
 """Price of a status that names no payout."""
-
-
-class _Lost(msgspec.Struct):
-    """Stands for a book message of a market that could not be decoded."""
-
-    market_ticker: str
-    sid: int = -1
-    seq: int = -1
-    kind: int = Kind.LOST
 
 
 def grid_of(ranges: list[tuple[str, str, str]]) -> tuple[int, int, int]:
@@ -558,35 +501,3 @@ def _check_cents(name: str, values: list[tuple[int, int]], cents: list[tuple[int
     ):
         raise RefusedError("disagree", name, [price for price, _ in cents],
                            f"the prices of {name}_dollars rounded to cents")
-
-
-def _named(record: Any) -> tuple[bool, str]:
-    """Return (whether it is of a book, ticker) of a decoded line, as far as it names them."""
-    of_book, ticker = False, UNKNOWN
-    stack = [record]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, dict):
-            name = item.get("type", item.get("event_type"))
-            of_book = of_book or name in _BOOK_TYPES
-            found = item.get("market_ticker")
-            ticker = found if isinstance(found, str) else ticker
-            stack += [each for each in item.values() if isinstance(each, dict)]
-            if isinstance(item.get("raw"), str):
-                try:
-                    stack.append(msgspec.json.decode(item["raw"]))
-                except UNREADABLE:
-                    continue
-    return of_book, ticker
-
-
-def _value_at(record: Any, place: str) -> Any:
-    """Return the value at a path like `.event.msg.price`."""
-    for part in place.strip(".").replace("[", ".").replace("]", "").split("."):
-        if isinstance(record, dict):
-            record = record.get(part)
-        elif isinstance(record, list) and part.isdigit() and int(part) < len(record):
-            record = record[int(part)]
-        else:
-            return None
-    return record
