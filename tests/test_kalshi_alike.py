@@ -116,6 +116,7 @@ def test_deltas_alike_need_no_decoder():
     ]
 
 
+@pytest.mark.bounds
 @pytest.mark.parametrize("dialect", [LINES, STREAM, BARE], ids=lambda each: each.name)
 def test_a_byte_more_or_less_is_seen(dialect):
     """A delta with any byte replaced, dropped or doubled is read as the decoder reads it."""
