@@ -1,49 +1,52 @@
-"""Chunks of lines to message rows: typed decoding, numbers in bulk, refusals one by one.
+"""Frames to message rows: numbers in bulk, refusals one by one.
 
-The fast path decodes a chunk at once and reads columns; a value that is not what it should be is
-looked at again by itself, so that a refusal can name its row, field, value and what was expected.
+A chunk's frames are read as columns; a value that is not what it should be is looked at again by
+itself, so that a refusal can name its row, field, value and what was expected.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from foldbook.engine.errors import FeeError
 from foldbook.engine.fees import FeeRow
 from foldbook.engine.schema import MarketStatus, Side
-from foldbook.engine.units import MICROSECOND, MILLISECOND, PRICE_ONE, QTY_MAX, QTY_ONE, SECOND
+from foldbook.engine.units import MILLISECOND, PRICE_ONE
 
 from ..recordings.reports import UNKNOWN, RefusedError, Rejections
 from .fees import fee_row
 from .frames import (
-    NS_MAX,
-    UNREADABLE,
     Delta,
     Dialect,
     EventFee,
     Kind,
-    Level,
     Lifecycle,
     Snapshot,
     Trade,
-    fields_of,
 )
-from .messages import BLOCK_TRADE, MESSAGE_DTYPE, NO_RECV, NO_SEQ, NO_TS, OWN, REFUSED
-from .numbers import BAD, CENT, PAYOUTS, PRICES, QUANTITIES
+from .lines import LineReader, Lines
+from .messages import BLOCK_TRADE, NO_SEQ, NO_TS, OWN, REFUSED
+from .numbers import BAD, PAYOUTS, PRICES, QUANTITIES
 from .sources import Chunk
 from .terms import Term, terms_of
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_PRICE = "dollars between 0 and 1 with up to four decimals"
-_QTY = "contracts with up to two decimals"
-_TIME = "a time between 1970 and 2255"
-_BOOK_TYPES = ("orderbook_delta", "orderbook_snapshot")
+from .values import (
+    PRICE_EXPECTED,
+    TIME_EXPECTED,
+    check_cents,
+    check_fields,
+    delta_times,
+    delta_values,
+    level_of,
+    looked_up,
+    positive,
+    price_of,
+    qty_of,
+    seconds_of,
+)
 
 
 class Decoder:
@@ -66,124 +69,77 @@ class Decoder:
         """Subscriptions that give the prices of the NO ladder on the YES scale (SPEC 1.5)."""
         self._files = {path: number for number, path in enumerate(files)}
         self._rejections = rejections
+        self._lines = LineReader(dialect, rejections)
 
     def decode(self, chunk: Chunk) -> np.ndarray:
         """Return the messages of a chunk in order of arrival, levels after their snapshot."""
-        times, frames, rows = self._frames(chunk)
-        messages = np.zeros(len(frames), MESSAGE_DTYPE)
-        if not frames:
+        lines = self._lines.read(chunk)
+        messages, frames = lines.messages, lines.frames
+        if not len(messages):
             return messages
-        if times is None:
-            messages["recv"] = NO_RECV
-        else:
-            messages["recv"] = times
-            messages["recv"] *= self.dialect.recv_unit
-        messages["row"] = rows
         messages["file"] = self._files[chunk.path]
-        listed = bytes([frame.kind for frame in frames])
-        kinds = np.frombuffer(listed, np.int8)
-        messages["kind"] = kinds
-        self._subscriptions(messages, frames)
-        rest = np.flatnonzero((kinds == Kind.STATUS) | (kinds == Kind.START))
-        if len(rest):
-            self._each(messages, rest, frames, self._control)
+        framed = np.fromiter(frames, np.int64, len(frames))
+        kinds = messages["kind"][framed]
+        self._subscriptions(lines, framed)
+        rest = framed[(kinds == Kind.STATUS) | (kinds == Kind.START)]
+        self._each(messages, rest, frames, self._control)
         scaled = self._scales(messages, rest, frames)
-        deltas = np.flatnonzero(kinds == Kind.DELTA)
+        self._alike(lines, framed, scaled)
+        deltas = framed[kinds == Kind.DELTA]
         if len(deltas):
-            chosen = [frame.msg for frame, kind in zip(frames, listed, strict=True) if not kind]
-            self._deltas(messages, deltas, chosen, scaled)
-        trades = np.flatnonzero(kinds == Kind.TRADE)
+            self._deltas(messages, deltas, [frames[at].msg for at in deltas.tolist()], scaled)
+        trades = framed[kinds == Kind.TRADE]
         if len(trades):
             self._trades(messages, trades, frames)
-        for number in np.flatnonzero(kinds == Kind.FEE).tolist():
+        for number in framed[kinds == Kind.FEE].tolist():
             self._fee(messages[number], chunk.path, frames[number].msg)
-        for number in np.flatnonzero(kinds == Kind.LOST).tolist():
+        for number in framed[kinds == Kind.LOST].tolist():
             messages["market"][number] = self._ticker(frames[number].market_ticker)
-        snapshots = np.flatnonzero(kinds == Kind.SNAPSHOT)
+        snapshots = framed[kinds == Kind.SNAPSHOT]
         if len(snapshots):
             return self._with_levels(messages, snapshots, frames, scaled, chunk)
         return messages
 
-    def _frames(self, chunk: Chunk) -> tuple[list[int] | None, list[Any], np.ndarray]:
-        """Decode a chunk at once, or line by line if that fails."""
-        if chunk.records is None:
-            try:
-                lines = self.dialect.decoder.decode_lines(chunk.text)
-                times, frames = self.dialect.unwrap(lines)
-            except UNREADABLE:
-                return self._line_by_line(chunk)
-            if len(frames) == chunk.rows:
-                return times, frames, np.arange(chunk.first_row, chunk.first_row + len(frames))
-        return self._line_by_line(chunk)
+    def _subscriptions(self, lines: Lines, framed: np.ndarray) -> None:
+        """Fill sub and seq: by sid, or where each market has its own, by market.
 
-    def _line_by_line(self, chunk: Chunk) -> tuple[list[int] | None, list[Any], np.ndarray]:
-        times: list[int] | None = []
-        frames: list[Any] = []
-        rows: list[int] = []
-        for row, line in enumerate(chunk.lines(), chunk.first_row):
-            if not line.strip():
-                continue
-            try:
-                time, frame = self.dialect.unwrap([self.dialect.decoder.decode(line)])
-            except UNREADABLE as error:
-                lost = self._refuse_line(chunk.path, row, line, error)
-                if lost is not None:
-                    frames.append(lost)
-                    rows.append(row)
-                    if times is not None:
-                        times.append(times[-1] if times else 0)
-                continue
-            frames.append(frame[0])
-            rows.append(row)
-            if time is None:
-                times = None
-            elif times is not None:
-                times.append(time[0])
-        return times, frames, np.array(rows, np.int64)
-
-    def _refuse_line(
-        self, path: Path, row: int, line: bytes, error: Exception
-    ) -> Any | None:
-        """Count a line that does not decode; return a frame that stands for a lost book message."""
-        text = str(error)
-        try:
-            record = msgspec.json.decode(line)
-        except UNREADABLE:
-            shown = line[:60].decode("utf-8", "replace")
-            self._rejections.refuse(path, row, UNKNOWN, "not_json", f"not JSON: {shown!r}: {text}")
-            return None
-        of_book, ticker = _named(record)
-        why = "wrong_type"
-        if "missing required field" in text:
-            why = "missing_field"
-        elif text.startswith("Invalid value") and text.endswith(("type`", "event_type`")):
-            why = "unknown_type"
-        place = text.partition(" - at `$")[2].rstrip("`")
-        value = _value_at(record, place) if why != "missing_field" else None
-        shown = "" if why == "missing_field" else f" (value {value!r})"
-        self._rejections.refuse(path, row, ticker, why, f"{text}{shown}")
-        return _Lost(ticker) if of_book and ticker != UNKNOWN else None
-
-    def _subscriptions(self, messages: np.ndarray, frames: list[Any]) -> None:
-        """Fill sub and seq: by sid, or where each market has its own, by market."""
+        framed: the messages whose frames are at hand.
+        """
+        messages, keys = lines.messages, lines.sids
+        frames = lines.frames.values()
         if self.dialect.parts:
-            seqs = [NO_SEQ if frame.seq is None else frame.seq for frame in frames]
-            keys = np.fromiter([self._ticker(frame.market_ticker) for frame in frames], np.int64)
-            messages["market"] = keys
+            messages["seq"][framed] = [NO_SEQ if each.seq is None else each.seq for each in frames]
+            keys[framed] = [self._ticker(each.market_ticker) for each in frames]
+            messages["market"][framed] = keys[framed]
         else:
-            seqs = [frame.seq for frame in frames]
-            keys = np.fromiter([frame.sid for frame in frames], np.int64, len(frames))
-            messages["market"] = -1
-        messages["seq"] = seqs
-        subs = messages["sub"]
-        subs[:] = -2
+            messages["seq"][framed] = [each.seq for each in frames]
+            keys[framed] = [each.sid for each in frames]
+            messages["market"][framed] = -1
+        subs = np.full(len(keys), -2)
         while (rest := np.flatnonzero(subs == -2)).size:
             key = int(keys[rest[0]])
             number = -1 if key < 0 else self.subs.setdefault(key, len(self.subs))
             subs[keys == key] = number
+        messages["sub"] = subs
+
+    def _alike(self, lines: Lines, framed: np.ndarray, scaled: np.ndarray | None) -> None:
+        """Complete the deltas that needed no frame."""
+        if not lines.tickers:
+            return
+        messages = lines.messages
+        alike = np.ones(len(messages), np.bool_)
+        alike[framed] = False
+        numbers = np.array([self._ticker(ticker) for ticker in lines.tickers])
+        messages["market"][alike] = (
+            numbers[0] if len(numbers) == 1 else numbers[messages["market"][alike]]
+        )
+        mirrored = alike & (messages["side"] == Side.SELL)
+        if scaled is not None:
+            mirrored &= ~scaled
+        messages["price"][mirrored] = PRICE_ONE - messages["price"][mirrored]
 
     def _scales(
-        self, messages: np.ndarray, starts: np.ndarray, frames: list[Any]
+        self, messages: np.ndarray, starts: np.ndarray, frames: dict[int, Any]
     ) -> np.ndarray | None:
         """Return for each message whether its NO prices are on the YES scale; None if none is."""
         scaled = np.isin(messages["sub"], list(self._yes_scaled)) if self._yes_scaled else None
@@ -203,9 +159,9 @@ class Decoder:
         self, messages: np.ndarray, at: np.ndarray, deltas: list[Delta], scaled: np.ndarray | None
     ) -> None:
         count = len(deltas)
-        prices = _looked_up(PRICES, [delta.price_dollars for delta in deltas])
-        qtys = _looked_up(QUANTITIES, [delta.delta_fp for delta in deltas])
-        times = _delta_times(deltas)
+        prices = looked_up(PRICES, [delta.price_dollars for delta in deltas])
+        qtys = looked_up(QUANTITIES, [delta.delta_fp for delta in deltas])
+        times = delta_times(deltas)
         doubtful = (prices == BAD) | (qtys == BAD) | (times == BAD)
         cents = [delta.price for delta in deltas]
         if cents.count(None) < count or self.dialect.parts:
@@ -214,8 +170,8 @@ class Decoder:
         for number in np.flatnonzero(doubtful).tolist():
             try:
                 if times[number] == BAD:
-                    raise RefusedError("ts", "ts", str(deltas[number].ts), _TIME)
-                prices[number], qtys[number] = _delta_values(deltas[number])
+                    raise RefusedError("ts", "ts", str(deltas[number].ts), TIME_EXPECTED)
+                prices[number], qtys[number] = delta_values(deltas[number])
             except RefusedError as error:
                 refused.append((number, error))
         no = np.frombuffer(bytes([delta.side == "no" for delta in deltas]), np.bool_)
@@ -232,12 +188,12 @@ class Decoder:
         for number, fault in refused:
             self._refuse(messages, int(at[number]), deltas[number].market_ticker, fault)
 
-    def _trades(self, messages: np.ndarray, at: np.ndarray, frames: list[Any]) -> None:
+    def _trades(self, messages: np.ndarray, at: np.ndarray, frames: dict[int, Any]) -> None:
         """Fill trades in bulk; those that are not plainly in order go through `_trade`."""
         trades = [frames[number].msg for number in at.tolist()]
-        prices = _looked_up(PRICES, [trade.yes_price_dollars for trade in trades])
-        others = _looked_up(PRICES, [trade.no_price_dollars for trade in trades])
-        qtys = _looked_up(QUANTITIES, [trade.count_fp for trade in trades])
+        prices = looked_up(PRICES, [trade.yes_price_dollars for trade in trades])
+        others = looked_up(PRICES, [trade.no_price_dollars for trade in trades])
+        qtys = looked_up(QUANTITIES, [trade.count_fp for trade in trades])
         plain = np.array([
             trade.taker_outcome_side == trade.taker_side and trade.taker_side is not None
             and trade.ts_ms is not None and not trade.is_block_trade and trade.yes_price is None
@@ -260,22 +216,22 @@ class Decoder:
         if taker is None or (trade.taker_side or taker) != taker:
             raise RefusedError("taker", "taker_side", trade.taker_side,
                                f"yes or no, as taker_outcome_side ({trade.taker_outcome_side!r})")
-        price = _price("yes_price", trade.yes_price_dollars, trade.yes_price)
+        price = price_of("yes_price", trade.yes_price_dollars, trade.yes_price)
         if trade.no_price_dollars is not None or trade.no_price is not None:
-            other = _price("no_price", trade.no_price_dollars, trade.no_price)
+            other = price_of("no_price", trade.no_price_dollars, trade.no_price)
             if price + other != PRICE_ONE:
                 raise RefusedError("price", "no_price_dollars", trade.no_price_dollars,
                                    f"1 - yes_price_dollars ({trade.yes_price_dollars!r})")
         message["price"] = price
         message["side"] = Side.SELL if taker == "yes" else Side.BUY
-        message["qty"] = _positive(_qty("count", trade.count_fp, trade.count), trade.count_fp,
+        message["qty"] = positive(qty_of("count", trade.count_fp, trade.count), trade.count_fp,
                                    "count_fp")
         message["flags"] = BLOCK_TRADE if trade.is_block_trade else 0
         message["ts"] = NO_TS
         if trade.ts_ms is not None:
             message["ts"] = trade.ts_ms * MILLISECOND
         elif trade.ts is not None:
-            message["ts"] = _seconds("ts", trade.ts)
+            message["ts"] = seconds_of("ts", trade.ts)
 
     def _control(self, message: np.void, frame: Any) -> None:
         """A subscription begins, or a market's life goes on."""
@@ -290,10 +246,10 @@ class Decoder:
         message["price"] = BAD_PAYOUT
         if news.event_type == "determined":
             message["qty"] = MarketStatus.DETERMINED
-            message["ts"] = _seconds("determination_ts", news.determination_ts)
+            message["ts"] = seconds_of("determination_ts", news.determination_ts)
         elif news.event_type == "settled":
             message["qty"] = MarketStatus.SETTLED
-            message["ts"] = _seconds("settled_ts", news.settled_ts)
+            message["ts"] = seconds_of("settled_ts", news.settled_ts)
         elif news.event_type in ("deactivated", "activated"):
             paused = news.event_type == "deactivated" and news.is_deactivated is not False
             message["qty"] = MarketStatus.PAUSED if paused else MarketStatus.OPEN
@@ -310,7 +266,8 @@ class Decoder:
         if news.settlement_value is not None:
             payout = PAYOUTS[news.settlement_value]
             if payout == BAD:
-                raise RefusedError("price", "settlement_value", news.settlement_value, _PRICE)
+                raise RefusedError("price", "settlement_value", news.settlement_value,
+                                   PRICE_EXPECTED)
             message["price"] = payout
         elif news.result in ("yes", "no") and message["kind"] == Kind.STATUS:
             message["price"] = PRICE_ONE if news.result == "yes" else 0
@@ -332,7 +289,7 @@ class Decoder:
         self.events.append(update.event_ticker)
 
     def _each(
-        self, messages: np.ndarray, at: np.ndarray, frames: list[Any],
+        self, messages: np.ndarray, at: np.ndarray, frames: dict[int, Any],
         fill: Callable[[np.void, Any], None],
     ) -> None:
         """Fill the messages of a rarer kind one by one."""
@@ -344,8 +301,8 @@ class Decoder:
                 messages["kind"][number] = Kind.CONTROL
 
     def _with_levels(
-        self, messages: np.ndarray, at: np.ndarray, frames: list[Any], scaled: np.ndarray | None,
-        chunk: Chunk,
+        self, messages: np.ndarray, at: np.ndarray, frames: dict[int, Any],
+        scaled: np.ndarray | None, chunk: Chunk,
     ) -> np.ndarray:
         """Return the messages with the levels of each snapshot inserted after it."""
         places: list[int] = []
@@ -360,7 +317,7 @@ class Decoder:
                 levels = self._levels(snapshot, scaled is not None and bool(scaled[number]))
                 if len({side for side, _, _ in levels}) < len(Side):
                     lines = lines or chunk.lines()
-                    _check_fields(lines[int(message["row"]) - chunk.first_row], self.dialect)
+                    check_fields(lines[int(message["row"]) - chunk.first_row], self.dialect)
             except RefusedError as error:
                 self._refuse(messages, number, snapshot.market_ticker, error)
                 continue
@@ -383,9 +340,9 @@ class Decoder:
             dollars = getattr(snapshot, f"{name}_dollars")
             cents = getattr(snapshot, name)
             chosen = next((each for each in (fixed, dollars, cents) if each is not None), ())
-            values = [_level(name, level, in_cents=chosen is cents) for level in chosen]
+            values = [level_of(name, level, in_cents=chosen is cents) for level in chosen]
             if chosen is not cents and cents is not None:
-                _check_cents(name, values, [_level(name, each, in_cents=True) for each in cents])
+                check_cents(name, values, [level_of(name, each, in_cents=True) for each in cents])
             prices = {price for price, _ in values}
             if len(prices) < len(values):
                 raise RefusedError("price", name, sorted(prices), "each price once")
@@ -414,15 +371,6 @@ BAD_PAYOUT = -1
 """Price of a status that names no payout."""
 
 
-class _Lost(msgspec.Struct):
-    """Stands for a book message of a market that could not be decoded."""
-
-    market_ticker: str
-    sid: int = -1
-    seq: int = -1
-    kind: int = Kind.LOST
-
-
 def grid_of(ranges: list[tuple[str, str, str]]) -> tuple[int, int, int]:
     """Return (step in the centre, step at the edges, width of each edge), $0.0001, of price ranges.
 
@@ -445,148 +393,3 @@ def grid_of(ranges: list[tuple[str, str, str]]) -> tuple[int, int, int]:
     ):
         return steps[1], steps[0], found[0][1]
     return finest, finest, 0
-
-
-def _looked_up(table: dict[str | None, int], texts: list[str | None]) -> np.ndarray:
-    return np.fromiter(map(table.__getitem__, texts), np.int64, len(texts))
-
-
-def _delta_times(deltas: list[Delta]) -> np.ndarray:
-    """Return the exchange times, ns; the microsecond of `ts` completes `ts_ms`."""
-    try:
-        millis = np.array([delta.ts_ms for delta in deltas], np.int64)
-        micros = np.array(
-            [delta.ts.microsecond for delta in deltas], np.int64  # type: ignore[union-attr]
-        )
-    except (TypeError, AttributeError):
-        return np.array([_delta_time(delta) for delta in deltas], np.int64)
-    times = millis // 1000 * SECOND + micros * MICROSECOND
-    for number in np.flatnonzero(micros // 1000 != millis % 1000).tolist():
-        times[number] = _delta_time(deltas[number])
-    return times
-
-
-def _delta_time(delta: Delta) -> int:
-    if delta.ts is not None:
-        stamp = delta.ts if delta.ts.tzinfo else delta.ts.replace(tzinfo=UTC)
-        time = (stamp - _EPOCH) // timedelta(microseconds=1) * MICROSECOND
-        return time if 0 < time <= NS_MAX else BAD
-    return NO_TS if delta.ts_ms is None else delta.ts_ms * MILLISECOND
-
-
-def _seconds(field: str, time: int | None) -> int:
-    """Return a time that is given in seconds, as ns."""
-    if time is not None and time * SECOND > NS_MAX:
-        raise RefusedError("ts", field, time, _TIME)
-    return NO_TS if time is None else time * SECOND
-
-
-def _delta_values(delta: Delta) -> tuple[int, int]:
-    cents = delta.price
-    if cents is None:
-        cents = getattr(delta, "price_cents", None)
-    return (_price("price", delta.price_dollars, cents), _qty("delta", delta.delta_fp, delta.delta))
-
-
-def _price(field: str, dollars: str | None, cents: int | None) -> int:
-    """Return a price from dollars, else from cents; both must agree after rounding."""
-    if dollars is None:
-        if cents is None:
-            raise RefusedError("missing_field", f"{field}_dollars", None, _PRICE)
-        if not 0 < cents < 100:
-            raise RefusedError("price", field, cents, "cents between 1 and 99")
-        return cents * CENT
-    value = PRICES[dollars]
-    if value == BAD:
-        raise RefusedError("price", f"{field}_dollars", dollars, _PRICE)
-    if cents is not None and 2 * abs(value - cents * CENT) > CENT:
-        raise RefusedError("disagree", field, cents, f"{dollars} rounded to cents")
-    return value
-
-
-def _qty(field: str, fixed: str | None, whole: int | None) -> int:
-    """Return a quantity from a decimal string, else from whole contracts; both must agree."""
-    if fixed is None:
-        if whole is None:
-            raise RefusedError("missing_field", f"{field}_fp", None, _QTY)
-        if abs(whole) * QTY_ONE > QTY_MAX:
-            raise RefusedError("qty", field, whole, _QTY)
-        return whole * QTY_ONE
-    value = QUANTITIES[fixed]
-    if value == BAD:
-        raise RefusedError("qty", f"{field}_fp", fixed, _QTY)
-    if whole is not None and abs(value - whole * QTY_ONE) >= QTY_ONE:
-        raise RefusedError("disagree", field, whole, f"{fixed} rounded to contracts")
-    return value
-
-
-def _positive(qty: int, value: object, field: str) -> int:
-    if qty <= 0:
-        raise RefusedError("qty", field, value, "more than zero contracts")
-    return qty
-
-
-def _level(name: str, level: Level, *, in_cents: bool) -> tuple[int, int]:
-    """Return (price, qty) of one level of a snapshot."""
-    price, qty = level
-    if in_cents != isinstance(price, int):
-        raise RefusedError("price", name, price, "cents as an int" if in_cents else _PRICE)
-    value = (_price(name, None, price) if isinstance(price, int) else _price(name, price, None))
-    size = _qty(name, None, qty) if isinstance(qty, int) else _qty(name, qty, None)
-    return value, _positive(size, qty, name)
-
-
-def _check_fields(line: bytes, dialect: Dialect) -> None:
-    """Check that a snapshot without a side has no field that might be it under a new name: a book
-    without orders looks just like one whose ladders are called something else."""
-    known = Snapshot.__struct_fields__
-    expected = f"a ladder by the name of {', '.join(known[1:])}"
-    try:
-        fields = fields_of(line, dialect)
-    except UNREADABLE as error:
-        raise RefusedError("unknown_field", "a field", str(error), expected) from None
-    for field, value in fields.items():
-        if field not in known and isinstance(value, (list, dict)):
-            shown = value[:2] if isinstance(value, list) else sorted(value)[:2]
-            raise RefusedError("unknown_field", field, shown, expected)
-
-
-def _check_cents(name: str, values: list[tuple[int, int]], cents: list[tuple[int, int]]) -> None:
-    """Check that a ladder in cents is the one in dollars, rounded."""
-    if len(values) != len(cents) or any(
-        2 * abs(price - other) > CENT for (price, _), (other, _) in zip(values, cents, strict=True)
-    ):
-        raise RefusedError("disagree", name, [price for price, _ in cents],
-                           f"the prices of {name}_dollars rounded to cents")
-
-
-def _named(record: Any) -> tuple[bool, str]:
-    """Return (whether it is of a book, ticker) of a decoded line, as far as it names them."""
-    of_book, ticker = False, UNKNOWN
-    stack = [record]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, dict):
-            name = item.get("type", item.get("event_type"))
-            of_book = of_book or name in _BOOK_TYPES
-            found = item.get("market_ticker")
-            ticker = found if isinstance(found, str) else ticker
-            stack += [each for each in item.values() if isinstance(each, dict)]
-            if isinstance(item.get("raw"), str):
-                try:
-                    stack.append(msgspec.json.decode(item["raw"]))
-                except UNREADABLE:
-                    continue
-    return of_book, ticker
-
-
-def _value_at(record: Any, place: str) -> Any:
-    """Return the value at a path like `.event.msg.price`."""
-    for part in place.strip(".").replace("[", ".").replace("]", "").split("."):
-        if isinstance(record, dict):
-            record = record.get(part)
-        elif isinstance(record, list) and part.isdigit() and int(part) < len(record):
-            record = record[int(part)]
-        else:
-            return None
-    return record

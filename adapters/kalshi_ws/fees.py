@@ -14,7 +14,7 @@ import numpy as np
 from foldbook.engine.fees import KALSHI_FEES, FeeRow, Fees, FeeType
 
 from .frames import Kind
-from .messages import MESSAGE_DTYPE, NO_TS
+from .messages import MESSAGE_DTYPE, NO_TS, put_in
 
 _DEFAULTS = FeeRow("*", type=FeeType.QUADRATIC, multiplier_ppm=1_000_000)
 
@@ -59,7 +59,7 @@ def with_fees(
         places += [int(np.searchsorted(arrivals, update["recv"], side="right"))] * len(made)
     if not found:
         return messages, unknown
-    return np.insert(messages, places, np.concatenate(found)), unknown
+    return put_in(messages, places, found), unknown
 
 
 def _messages(source: np.void, fees: Fees, ticker: str) -> list[np.ndarray]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 NO_TS = -1
@@ -34,3 +36,16 @@ REFUSED = 1
 BLOCK_TRADE = 2
 OWN = 4
 """A delta that an own order of the recorder caused; set where those are excluded."""
+
+
+def put_in(messages: np.ndarray, places: Sequence[int], others: Sequence[np.ndarray]) -> np.ndarray:
+    """Return messages with a few others among them: each before what stands at its place.
+
+    places: in any order; what has one place stays in the order given. What lies between two places
+    is copied in one piece, which `np.insert` does not do.
+    """
+    order = sorted(range(len(others)), key=places.__getitem__)
+    pieces = np.split(messages, [places[number] for number in order])
+    for at, number in enumerate(order):
+        pieces.insert(2 * at + 1, others[number])
+    return np.concatenate(pieces)

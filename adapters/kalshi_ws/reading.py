@@ -43,6 +43,10 @@ class Job:
     whole: bool
     exclude_own: bool
 
+    def size(self, number: int) -> int:
+        """Return the bytes of a recording's files."""
+        return sum(path.stat().st_size for path in self.recordings[number].files)
+
     def markets(self, number: int, listings: Listings, meter: Meter) -> Iterator[RecordedMarket]:
         """Read one recording and yield its markets in the order of their first message."""
         recording = self.recordings[number]

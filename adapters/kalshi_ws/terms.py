@@ -17,7 +17,7 @@ from foldbook.engine.units import SECOND
 
 from ..recordings.reports import RefusedError
 from .frames import Kind, Lifecycle
-from .messages import MESSAGE_DTYPE, NO_TS
+from .messages import MESSAGE_DTYPE, NO_TS, put_in
 
 STRIKE_SCALE = 1_000_000
 _STRIKE_MAX = 1 << 62
@@ -69,9 +69,10 @@ def with_terms(
         each = [_message(source, term) for term in stated[int(source["qty"])]]
         made += each
         places += [at] * len(each)
+    if not len(terms):
+        return put_in(messages, places, made)
     kept = np.delete(messages, terms)
-    gone = np.searchsorted(terms, places)
-    return np.insert(kept, np.array(places) - gone, np.concatenate(made)) if made else kept
+    return put_in(kept, (np.array(places) - np.searchsorted(terms, places)).tolist(), made)
 
 
 def _message(source: np.void, term: Term) -> np.ndarray:

@@ -11,7 +11,7 @@ import sys
 import threading
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
@@ -134,22 +134,25 @@ class _Other:
 
 
 def _share_out(line: _Line, others: list[_Other], store: Store, told: _Told) -> None:
-    """Give recordings to whoever is free, this process included, and store them in order."""
-    waiting = deque(range(len(line.job.recordings)))
+    """Give recordings to whoever is free, this process included, and store them in order.
+
+    The largest come first, so that nobody is left with a long one at the end.
+    """
+    waiting = deque(sorted(range(len(line.job.recordings)), key=line.job.size, reverse=True))
     results: dict[int, Made | Exception] = {}
     stored = 0
     try:
         while stored < len(line.job.recordings):
             for each in others:
-                results.update(_answers(each))
+                _note(_answers(each), results, waiting)
                 while waiting and each.given < AHEAD:
                     each.connection.send(waiting.popleft())
                     each.given += 1
             if waiting:
                 line.read(waiting.popleft())
-                results.update(line.finished(at_once=True))
+                _note(line.finished(at_once=True), results, waiting)
             else:
-                results.update(line.finished(at_once=False))
+                _note(line.finished(at_once=False), results, waiting)
                 if stored not in results:
                     wait_for([each.connection for each in others], TICK)
             while stored in results:
@@ -162,6 +165,18 @@ def _share_out(line: _Line, others: list[_Other], store: Store, told: _Told) -> 
             told.tell()
     finally:
         line.end()
+
+
+def _note(
+    answers: Iterable[tuple[int, Made | Exception]], results: dict[int, Made | Exception],
+    waiting: deque[int],
+) -> None:
+    """Keep what was made. After a failure nothing is read that would be stored later."""
+    for number, result in answers:
+        results[number] = result
+        if isinstance(result, Exception):
+            for later in [each for each in waiting if each > number]:
+                waiting.remove(later)
 
 
 def _answers(other: _Other) -> Iterator[tuple[int, Made | Exception]]:

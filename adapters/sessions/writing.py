@@ -36,7 +36,7 @@ def write_portable(path: Path, rows: np.ndarray, about: About) -> None:
     with path.open("wb") as file:
         file.write(MAGIC)
         for places in _groups(rows["market"], len(tickers)):
-            chunks = _chunks(rows[places], places, tickers)
+            chunks = _chunks(_taken(rows, places), places, tickers)
             groups.append(group(chunks, file.tell(), len(groups)))
             for chunk in chunks:
                 file.write(chunk.dictionary)
@@ -44,6 +44,13 @@ def write_portable(path: Path, rows: np.ndarray, about: About) -> None:
         file.write(footer(len(rows), groups, {KEY: _text(about)}))
         file.flush()
         os.fsync(file.fileno())
+
+
+def _taken(rows: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return the rows at these places, at least one; without a copy where they stand together."""
+    first, stop = int(places[0]), int(places[-1]) + 1
+    is_run = np.array_equal(places, np.arange(first, stop))
+    return rows[first:stop] if is_run else rows[places]
 
 
 def _chunks(rows: np.ndarray, places: np.ndarray, tickers: list[str]) -> list[Chunk]:
