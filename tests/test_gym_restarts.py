@@ -7,9 +7,11 @@ import itertools
 import numpy as np
 import pytest
 from gyms import draws, play, same, session, single, vector
+from scenes import BOOK, SELL, Scene
+from test_gym_env import written
 
 from foldbook.adapters.gym.setting import venue_offset
-from foldbook.engine import dollars
+from foldbook.engine import Availability, dollars
 from foldbook.engine.units import SECOND
 
 
@@ -90,3 +92,42 @@ def test_an_evening_in_new_york_is_after_hours():
     env = single(session(), observation=["hour", "weekday"])
     told = play(env, 3, seed=0)
     assert told[0][0].tolist() == [1.0, np.float32(1 / 6)]
+
+
+def test_random_starts_are_all_moments_but_the_last():
+    """Of five moments an episode may begin at any of the first four, and many seeds draw each:
+    alone and as one of many."""
+    scene = Scene().book(1_000, BOOK)
+    for ts in (2_000, 3_000, 4_000, 5_000):
+        scene.more(ts, SELL, 55, 100)
+    env = single(written(scene), start="random")
+    began = set()
+    for seed in range(60):
+        env.reset(seed=seed)
+        began.add(env.simulation.now)
+    assert began == {1_000, 2_000, 3_000, 4_000}
+    envs = vector(written(scene), 60, start="random")
+    envs.reset(seed=0)
+    lengths = np.zeros(60, np.int64)
+    for _ in range(4):
+        lengths += 1
+        cut = envs.step(np.zeros(60, np.int64))[3]
+        lengths[cut] = -10
+    assert cut.any() and set(lengths.tolist()) <= set(range(-10, 0))
+
+
+def test_depth_that_was_missed_is_seen_no_more():
+    """An order that finds no displayed depth there takes it from what is observed, as it does from
+    the book of the run."""
+    gone = Availability("gone", (), (), (), entries_ppm=(0,))
+    env = single(session(), actions="now5", availability=gone, observation=["yes_ask"])
+    env.reset(seed=0)
+    moved = 0
+    for number in range(40):
+        before = env.simulation.book(0).best_ask
+        shown, *_, info = env.step(number % 2)
+        assert info["fills"] == 0 and info["position"] == 0
+        ask = env.simulation.book(0).best_ask
+        assert shown[0] == np.float32(ask / 10_000)
+        moved += number % 2 and ask > before
+    assert moved > 5

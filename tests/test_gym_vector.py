@@ -192,9 +192,10 @@ def test_autoreset_is_as_gymnasium_has_it(mode, stack):
     envs.close()
 
 
-def test_reset_mask_leaves_the_others_where_they_are():
+@pytest.mark.parametrize("stack", [1, 3])
+def test_reset_mask_leaves_the_others_where_they_are(stack):
     """A partial reset with seeds begins some episodes anew and touches no other."""
-    envs = vector(session(7), 4, autoreset_mode="Disabled", start="random",
+    envs = vector(session(7), 4, autoreset_mode="Disabled", start="random", stack=stack,
                   keeps_journal=True)  # fmt: skip
     envs.reset(seed=1)
     for _ in range(10):
