@@ -24,7 +24,10 @@ from llvmlite import ir
 from llvmlite.binding import Linkage
 from numba import types
 from numba.core import cgutils
+from numba.core import ir as numba_ir
 from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler_machinery import FunctionPass, PassManager, register_pass
+from numba.core.typed_passes import NopythonTypeInference
 
 from .errors import StrategyError
 from .schema import JOURNAL_DTYPE, TAPE_DTYPE
@@ -121,15 +124,58 @@ class _EntryCode(JITCodeLibrary):
         super()._optimize_final_module()
 
 
-class _LinkedCompiler(numba.core.compiler.Compiler):
-    """numba's compiler, but for where the code goes."""
+@register_pass(mutates_CFG=False, analysis_only=False)
+class _CountFromZero(FunctionPass):
+    """Take every index of an array for a number from zero up.
+
+    Numba lets negative ones count from the end, which asks at each access whether one is, and
+    hands the length of every array to every function. No kernel uses any.
+    """
+
+    _name = "foldbook_count_from_zero"
+
+    def __init__(self) -> None:
+        FunctionPass.__init__(self)
+
+    def run_pass(self, state: Any) -> bool:
+        for node, signature in list(state.calltypes.items()):
+            is_read = isinstance(node, numba_ir.Expr) and node.op == "getitem"
+            if not is_read and not isinstance(node, numba_ir.SetItem):
+                continue
+            array, index, *rest = signature.args
+            unsigned = _unsigned(index)
+            if isinstance(array, types.Array) and unsigned is not None:
+                args = (array, unsigned, *rest)
+                state.calltypes.update({node: signature.replace(args=args)})
+        return True
+
+
+def _unsigned(index: types.Type) -> types.Type | None:
+    if isinstance(index, types.UniTuple) and _unsigned(index.dtype) is not None:
+        return types.UniTuple(types.uint64, index.count)
+    is_signed = isinstance(index, types.Integer) and index.signed
+    return types.uint64 if is_signed else None
+
+
+class _KernelCompiler(numba.core.compiler.CompilerBase):
+    """numba's compiler for code whose indices are never negative."""
+
+    def define_pipelines(self) -> list[PassManager]:
+        pipeline = numba.core.compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
+        pipeline.add_pass_after(_CountFromZero, NopythonTypeInference)
+        pipeline.finalize()
+        return [pipeline]
+
+
+class _LinkedCompiler(_KernelCompiler):
+    """The same, but for where the code goes."""
 
     def __init__(self, *arguments: Any):
         super().__init__(*arguments)
         self.state.library = _LinkedCode(self.state.targetctx.codegen(), "linked")
 
 
-class _EntryCompiler(numba.core.compiler.Compiler):
+class _EntryCompiler(_KernelCompiler):
     """The same for the code of entries."""
 
     def __init__(self, *arguments: Any):

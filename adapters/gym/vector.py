@@ -149,7 +149,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         shape = (count, self.setting.stack, size)
         self._frames, self._last_frames = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         self._squares, self._last_squares = np.zeros(count), np.zeros(count)
-        self._workers = ThreadPoolExecutor(threads) if len(self._blocks) > 1 else None
+        self._workers = ThreadPoolExecutor(1) if len(self._blocks) > 1 else None
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -234,7 +234,11 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         if self._workers is None:
             self._step_block(*self._blocks[0])
         else:
-            list(self._workers.map(lambda block: self._step_block(*block), self._blocks))
+            other = self._workers.submit(self._step_block, *self._blocks[1])
+            try:
+                self._step_block(*self._blocks[0])
+            finally:
+                other.result()
         told = np.empty((len(_TOLD), self.num_envs), np.int64)
         rewards = np.empty(self.num_envs)
         ends = np.empty((2, self.num_envs), np.bool_)

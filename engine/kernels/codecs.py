@@ -46,6 +46,7 @@ from .refusals import (
     Command,
     amend_refusal,
     any_order_refusal,
+    glance_refusal,
     order_refusal,
 )
 from .verbs import amend, cancel, submit_as
@@ -350,46 +351,89 @@ def mask_actions(run, market, codec, scratch, mask):
     quote = _quote(seen, base)
     grid = _grid(seen, base)
     position = seen[position_at(market) + POSITION]
-    mask[0] = 1
+    policy = codec[POLICY]
+    prices = (wanted_price(policy, 0, quote, grid), wanted_price(policy, 1, quote, grid))
     held = (own_order(seen, market, 0), own_order(seen, market, 1))
     rests = codec[CODEC] == LIMIT
+    tif = _GTC if rests else _IOC
     as_is = Run(seen, run.rows, run.places, seen, run.tables)
     takes_orders = any_order_refusal(seen, market) == _NONE
+    # A cancel frees collateral and costs tokens: without a rate limit it only ever helps.
+    costs = (
+        rests and held[1][4] and seen[TOKEN_RATE] > 0,
+        rests and held[0][4] and seen[TOKEN_RATE] > 0,
+    )
+    plain = (0, 0)
+    if takes_orders:
+        most = _largest_size(codec)
+        buys = not costs[0] and (not rests or held[0][0] == 0)
+        sells = not costs[1] and (not rests or held[1][0] == 0)
+        plain = (
+            _plain_size(as_is, market, (0, prices[0], most, tif)) if buys else 0,
+            _plain_size(as_is, market, (1, prices[1], most, tif)) if sells else 0,
+        )
     trial = Run(scratch, run.rows, run.places, scratch, run.tables)
     freed = -1
-    for action in range(1, len(mask)):
-        intent, size = wanted_intent(codec, action)
-        side, qty = wanted_order(intent, size, position)
-        mask[action] = 0
-        if qty == 0:
-            continue
-        price = wanted_price(codec[POLICY], side, quote, grid)
-        order = held[side]
-        command = Command(market, 0, side, price, qty, _IOC, 0, NO_TIME, 0, 0, 0, 0, 0)
-        if rests and order[0] == 0:
-            command = Command(market, 0, side, price, qty, _GTC, 0, NO_TIME, 0, 0, 0, 0, 0)
-        elif rests:
-            total = _wanted_total(order, intent, size, qty)
-            moves = price != KEEP and has_moved(grid, order[1], price)
-            if (not moves and total == order[2]) or not order[4]:
-                mask[action] = 1
+    mask[0] = 1
+    action = 0
+    for intent in range(BUY_YES, SELL_NO + 1):
+        for number in range(codec[SIZES]):
+            action += 1
+            size = codec[FIRST_SIZE + number]
+            side, qty = wanted_order(intent, size, position)
+            if qty <= plain[side]:
+                mask[action] = 1 if qty > 0 else 0
                 continue
-            price = price if moves else KEEP
-            command = Command(market, order[0], side, price, total, _GTC, 0, KEEP, 0, 0, 0, 0, 0)
-        cancels = rests and held[1 - side][4]
-        # A cancel frees collateral and costs tokens: without a rate limit it only ever helps.
-        if not cancels or seen[TOKEN_RATE] == 0:
-            mask[action] = _is_taken(as_is, command, takes_orders)
-            if mask[action] == 1 or not cancels:
+            mask[action] = 0
+            if qty == 0:
                 continue
-        if freed != 1 - side:
-            copy_values(scratch, seen)
-            # What this writes goes behind the venue's rows: the agent may know fewer of them.
-            scratch[JOURNAL_BASE] = run.state[JOURNAL_BASE]
-            scratch[JOURNAL_COUNT] = run.state[JOURNAL_COUNT]
-            freed = 1 - side
-            _free(trial, market, freed)
-        mask[action] = _is_taken(trial, command, any_order_refusal(scratch, market) == _NONE)
+            order = held[side]
+            command = Command(market, 0, side, prices[side], qty, tif, 0, NO_TIME, 0, 0, 0, 0, 0)
+            if rests and order[0] != 0:
+                total = _wanted_total(order, intent, size, qty)
+                price = prices[side]
+                moves = price != KEEP and has_moved(grid, order[1], price)
+                if (not moves and total == order[2]) or not order[4]:
+                    mask[action] = 1
+                    continue
+                price = price if moves else KEEP
+                command = Command(market, order[0], side, price, total, tif, 0, KEEP, 0, 0, 0, 0, 0)
+            if not costs[side]:
+                mask[action] = _is_taken(as_is, command, takes_orders)
+            if mask[action] == 1 or not (rests and held[1 - side][4]):
+                continue
+            if freed != 1 - side:
+                freed = 1 - side
+                _try_without(trial, run, market, freed)
+            takes_then = any_order_refusal(scratch, market) == _NONE
+            mask[action] = _is_taken(trial, command, takes_then)
+
+
+@inner
+def _largest_size(codec):
+    largest = 0
+    for number in range(codec[SIZES]):
+        largest = max(largest, codec[FIRST_SIZE + number])
+    return largest
+
+
+@inner
+def _plain_size(run, market, terms):
+    """Return the size of an order, (side, price, size, TimeInForce), if the venue takes it and all
+    smaller ones; 0 if each of them must be asked for."""
+    side, price, size, tif = terms
+    command = Command(market, 0, side, price, size, tif, 0, NO_TIME, 0, 0, 0, 0, 0)
+    return size if glance_refusal(run, command) == _NONE else 0
+
+
+@inner
+def _try_without(trial, run, market, side):
+    """Let a trial be what the agent sees, its own orders of a side canceled."""
+    copy_values(trial.state, run.seen)
+    # What this writes goes behind the venue's rows: the agent may know fewer of them.
+    trial.state[JOURNAL_BASE] = run.state[JOURNAL_BASE]
+    trial.state[JOURNAL_COUNT] = run.state[JOURNAL_COUNT]
+    _free(trial, market, side)
 
 
 @inner

@@ -169,9 +169,8 @@ def fold_quiet(state, tape, i, stop, limit):
     """Fold level changes from row `i` on that concern nobody, and return the row where it ended.
 
     That is: rows of one market, before row `stop` and with ts <= `limit`, that change no best
-    price and no level with own orders or takings on it, and cross no own order. They are more than
-    nine in ten, so this loop is the speed of the engine; what it does is `fold_level` and nothing
-    else. Offsets are unsigned, which spares a test for negative indices at each access.
+    price and no level with own orders on it, and cross no own order. They are more than nine in
+    ten, so this loop is the speed of the engine; what it does is `fold_level` and nothing else.
     """
     market = tape[i]["market"]
     base = base_of(state, np.int64(market))
@@ -184,7 +183,7 @@ def fold_quiet(state, tape, i, stop, limit):
     cross_sell = top - state[base + OWN_BUY]
     first = i
     while i < stop:
-        row = tape[np.uint64(i)]
+        row = tape[i]
         kind = np.int64(row["kind"])
         if row["ts"] > limit or row["market"] != market:
             break
@@ -194,14 +193,16 @@ def fold_quiet(state, tape, i, stop, limit):
         rank = (np.int64(row["price"]) * reciprocal) >> 32
         rank += side * (top - 2 * rank)
         level = levels + LEVEL_WORDS * (side * (top + 1) + rank)
-        left = state[np.uint64(level)] + row["qty"] * (_INCREASE + _DECREASE - 2 * kind)
+        left = state[level + QTY] + row["qty"] * (_INCREASE + _DECREASE - 2 * kind)
         best = best_sell if side else best_buy
         cross = cross_sell if side else cross_buy
         if (rank > best) | (rank >= cross) | ((rank == best) & (left == 0)):
             break
-        if state[np.uint64(level + TAKEN)] | state[np.uint64(level + OWN)] != 0:
-            break
-        state[np.uint64(level)] = left
+        if state[level + TAKEN] | state[level + OWN] != 0:
+            if state[level + OWN] != 0:
+                break
+            state[level + TAKEN] = min(state[level + TAKEN], left)
+        state[level + QTY] = left
         i += 1
     if i > first:
         state[base + ROWS] += i - first

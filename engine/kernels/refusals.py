@@ -83,6 +83,7 @@ class Command(NamedTuple):
 
 
 _NO_LIMIT = 1 << 62
+_UNDECIDED = -1
 _NONE = int(Reason.NONE)
 _MARKET_INACTIVE = int(Reason.MARKET_INACTIVE)
 _EXCHANGE_PAUSED = int(Reason.EXCHANGE_PAUSED)
@@ -148,6 +149,24 @@ def any_order_refusal(state, market):
 @inner
 def order_refusal(run, command):
     """Return the reason why the venue would refuse this new order, where it takes any."""
+    reason = glance_refusal(run, command)
+    if reason != _UNDECIDED and (reason != _NONE or command.tif != _FOK):
+        return reason
+    state = run.state
+    rank = rank_of(state, base_of(state, command.market), command.side, command.price)
+    wanted = (command.side, rank, command.qty)
+    if reason == _UNDECIDED:
+        reason = _walk_refusal(run, command.market, 0, wanted)
+    whole = reason == _NONE and command.tif == _FOK
+    if whole and _walk_terms(run, command.market, wanted, 0)[1] < command.qty:
+        return _FOK_INSUFFICIENT_VOLUME
+    return reason
+
+
+@inner
+def glance_refusal(run, command):
+    """Do what `order_refusal` does without a look at what would fill the order: _UNDECIDED if that
+    matters. An order that is taken at a glance is so for any smaller quantity, too."""
     state = run.state
     base = base_of(state, command.market)
     if command.price == KEEP:
@@ -168,13 +187,9 @@ def order_refusal(run, command):
     rank = rank_of(state, base, command.side, command.price)
     wanted = (command.side, rank, command.qty)
     reason = size_refusal(state, base, command.market, 0, command.side, command.qty)
-    if reason == _NONE:
-        reason = _terms_refusal(run, command.market, 0, wanted, command.flags)
     if reason != _NONE:
         return reason
-    if command.tif == _FOK and _walk_terms(run, command.market, wanted, 0)[1] < command.qty:
-        return _FOK_INSUFFICIENT_VOLUME
-    return _NONE
+    return _terms_refusal(run, command.market, 0, wanted, command.flags)
 
 
 @inner
@@ -279,7 +294,8 @@ def amend_refusal(run, command):
     if reason != _NONE:
         return reason
     wanted = (side, rank_of(state, base, side, price), left)
-    return _terms_refusal(run, command.market, slot, wanted, state[at + FLAGS])
+    reason = _terms_refusal(run, command.market, slot, wanted, state[at + FLAGS])
+    return _walk_refusal(run, command.market, slot, wanted) if reason == _UNDECIDED else reason
 
 
 @inner
@@ -300,7 +316,7 @@ def amended_terms(state, base, at, command):
 @inner
 def _terms_refusal(run, market, slot, wanted, flags):
     """Return why an order `wanted`, (side, rank, left), may not stand in place of `slot`, 0 for a
-    new one."""
+    new one; _UNDECIDED if that depends on what it would be filled with."""
     state = run.state
     base = base_of(state, market)
     side, rank, _ = wanted
@@ -323,8 +339,20 @@ def _terms_refusal(run, market, slot, wanted, flags):
     trades = best + rank >= state[base + TOP]
     if state[ACCOUNTS] == 1 and (not trades or spare >= _most_fees(state, base, wanted[2])):
         return _NONE
+    return _UNDECIDED
+
+
+@inner
+def _walk_refusal(run, market, slot, wanted):
+    """Return whether an order lacks the money for the fees of what it would be filled with."""
+    state = run.state
+    base = base_of(state, market)
+    position = state[position_at(market) + POSITION]
+    reserved = state[RESERVED] - state[position_at(market) + POSITION_RESERVED]
+    reserved += required(state, base, position, slot, wanted)
     carry = state[slot_at(state, base, slot) + CARRY] if slot > 0 else 0
-    return _INSUFFICIENT_BALANCE if spare < _walk_terms(run, market, wanted, carry)[0] else _NONE
+    fees = _walk_terms(run, market, wanted, carry)[0]
+    return _INSUFFICIENT_BALANCE if state[CASH] - reserved < fees else _NONE
 
 
 @inner
