@@ -11,7 +11,7 @@ import attrs
 
 from .availability import ALWAYS, Availability
 from .config import Config
-from .errors import FoldbookError, StrategyError
+from .errors import FoldbookError, StrategyError, user_code
 from .fees import Fees, FeeSchedule
 from .player import Progress, play
 from .programs import CompiledProjection, CompiledStrategy
@@ -110,9 +110,8 @@ class Backtest:
         """
         sim = self.simulation()
         again = self._again()
-        if hasattr(self.strategy, "seed"):
-            self.strategy.seed = self.config.seed
         try:
+            user_code(_tell_seed)(self.strategy, self.config.seed)
             play(sim, self.strategy, every=self.every, progress=progress)
         except FoldbookError as error:
             error.result = Result(sim, self.config, again)
@@ -155,3 +154,9 @@ class Backtest:
             return Backtest(self.session, strategy, **every, **settings).run()
 
         return again
+
+
+def _tell_seed(strategy: Any, seed: int) -> None:
+    """Give a strategy that has a `seed` the one of the run."""
+    if hasattr(strategy, "seed"):
+        strategy.seed = seed

@@ -96,7 +96,7 @@ class Codec:
 
     def validate(self, action: Any) -> np.ndarray:
         """Return an action as int64 words. Raises ValueError for one outside the space."""
-        return self.validate_many(np.asarray(action).reshape(1, -1))[0]
+        return self.validate_many(array_of(action).reshape(1, -1))[0]
 
     def validate_many(self, actions: np.ndarray) -> np.ndarray:
         """Return actions, one a row, as int64 words. Raises ValueError for one outside the
@@ -255,6 +255,14 @@ def _cancel_side(gateway: Gateway, market: str | int, side: Side) -> None:
         before = order.id
         gateway.cancel(order.id)
         order = gateway.orders.standing(market, side)
+
+
+def array_of(actions: Any) -> np.ndarray:
+    """Return actions as an array. Raises ValueError for rows of different lengths."""
+    try:
+        return np.asarray(actions)
+    except ValueError:
+        raise ValueError(f"action {actions!r}: its parts have different lengths") from None
 
 
 def _check_within(name: str, actions: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:

@@ -24,7 +24,7 @@ from .observations import Feature, filler, recipe
 from .schema import JOURNAL_DTYPE, NO_TIME
 from .session import Session
 from .simulation import TIMED, Simulation
-from .specs import ZERO_LATENCY, QueueModel
+from .specs import LIMIT_MAX, ZERO_LATENCY, QueueModel
 from .units import PPM, duration
 
 CHECKPOINT_ROWS = 1024
@@ -54,6 +54,8 @@ def _check_whole(instance: object, attribute: attrs.Attribute, value: object) ->
     # The words of a plan are int64, and would cut a float off without a word.
     if type(value) is not int:
         raise TypeError(f"{attribute.name}: {value!r} is not an int")
+    if abs(value) > LIMIT_MAX:
+        raise ValueError(f"{attribute.name}: {value}; expected at most {LIMIT_MAX} either way")
 
 
 def _number(default: int) -> Any:

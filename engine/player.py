@@ -77,6 +77,10 @@ def play(
     sim.serve()
 
 
+_has = user_code(hasattr)
+"""Whether a strategy has something by a name; what it raises when it is asked is its fault."""
+
+
 def check_strategy(strategy: Any, every: int | None) -> None:
     """Raise ValueError or StrategyError if nothing can be played to a strategy."""
     if every is not None and every <= 0:
@@ -85,7 +89,7 @@ def check_strategy(strategy: Any, every: int | None) -> None:
         return
     if every is not None and not callable(strategy):
         raise StrategyError(f"{strategy!r} is no function, and every= calls one")
-    if every is None and not any(hasattr(strategy, hook) for hook in HOOKS):
+    if every is None and not any(_has(strategy, hook) for hook in HOOKS):
         raise StrategyError(
             f"{strategy!r} has none of the hooks {', '.join(HOOKS)}; a plain function needs every="
         )
@@ -111,7 +115,7 @@ class Player:
         self.sim = sim
         self.progress = progress
         hooks = {name: user_code(getattr(strategy, name))
-                 for name in HOOKS if hasattr(strategy, name)}
+                 for name in HOOKS if _has(strategy, name)}
         self.on_book = hooks.get("on_book")
         self.on_timer = hooks.get("on_timer")
         self.on_start = hooks.get("on_start")

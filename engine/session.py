@@ -157,11 +157,16 @@ class Session:
         return int(self.tape.rows["ts"][-1]) if len(self.tape) else 0
 
     def market_index(self, market: str | int) -> int:
-        """Return the index of a ticker (or check an index). Raises KeyError for a stranger."""
+        """Return the index of a ticker (or check an index).
+
+        Raises KeyError for a stranger, TypeError for what is neither.
+        """
         if isinstance(market, str):
             if market not in self._index:
                 raise KeyError(f"market {market!r} is not in session {self.name}")
             return self._index[market]
+        if not isinstance(market, (int, np.integer)) or isinstance(market, bool):
+            raise TypeError(f"market {market!r}: expected a ticker or its index")
         if not 0 <= market < len(self.markets):
             raise KeyError(f"market {market} is not in session {self.name}")
         return int(market)

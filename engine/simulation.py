@@ -100,6 +100,8 @@ def models_in(
 
     market_fees come before what `fees` says of a market; assumed: the other fields of Models.
     """
+    if not isinstance(session, Session):
+        raise TypeError(f"session: {session!r} is a {type(session).__name__}, not a Session")
     tickers = [market.ticker for market in session.markets]
     base, others = in_force(fees, tickers, session.start, session.end)
     given = Models(fees=base, market_fees=market_fees).market_fees

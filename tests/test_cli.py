@@ -42,6 +42,10 @@ class Stillborn:
 class Sleeper:
     pass
 
+class Secretive:
+    def __getattr__(self, name):
+        raise LookupError("I have no " + name)
+
 def decide(sim):
     pass
 """
@@ -433,6 +437,10 @@ def test_a_strategy_that_runs_only_once_has_no_band(here, run):
         (["import", "crystal-ball", "x", "--to", "y"], "importers: .*kalshi-ws"),
         (["import", "kalshi-ws", "nowhere", "--to", "y"], "nowhere"),
         (["verify", "nowhere"], "nowhere: No such file"),
+        (["backtest", "session", "--strategy", "session:X"], "no X in the folder session"),
+        (["split", "session", "--to", "parts", "--every", "1e30h"], "--every: every: .*at most"),
+        (["check-leak", "env", "session", "--at", str(2**63 - 1)], "--at: .* after the end of"),
+        (["check-leak", "env", "session", "--option", "latency=5ms"], "latency: '5ms'.*Latency"),
         (["verify", "mine.py"], "no foldbook journal"),
         (["explain", "mine.py", "x"], "'x' is not a valid integer"),
     ],
@@ -473,6 +481,30 @@ def test_a_strategy_that_cannot_be_made(here, run):
     status, _, err = run("backtest", "session", "--strategy", "worse.py:X")
     assert status == 2
     assert "worse.py:1: ModuleNotFoundError" in one_line(err)
+    Path("leaver.py").write_text("import sys\nsys.exit(4)\n")
+    status, _, err = run("backtest", "session", "--strategy", "leaver.py:X")
+    assert status == 2
+    assert "leaver.py:2: SystemExit: 4" in one_line(err)
+    status, _, err = run("backtest", "session", "--strategy", "mine.py:Secretive")
+    assert status == 2
+    assert re.search(r"strategy: .*mine\.py:\d+: LookupError: I have no seed", one_line(err))
+
+
+@pytest.mark.parametrize("place", ["", ".", "session", "nowhere/j", "mine.py/j"])
+def test_a_journal_that_cannot_be_written_is_named(here, run, place):
+    """A folder, or a place in none: the line names the file that was asked for, and no other."""
+    status, out, err = run("backtest", "session", "--strategy", "mine:Maker", "--journal", place)
+    assert (status, out) == (2, "")
+    where = re.escape(str(Path(place)))
+    assert re.fullmatch(f"foldbook: {where}: (Is|No such|Not) .*\n", one_line(err))
+
+
+@pytest.mark.parametrize("place", ["", "."])
+def test_a_session_has_a_folder_of_its_own(here, run, place):
+    """The current folder is not where a session can be put."""
+    status, _, err = run("slice", "session", "--until", 2**62, "--to", place)
+    assert status == 2
+    assert "names no folder" in one_line(err)
 
 
 def test_a_damaged_journal(here, answer, run):

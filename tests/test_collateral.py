@@ -264,3 +264,11 @@ def test_each_fill_may_write_a_row_more():
     """The room kept for one event counts the returns."""
     sizes = MARKETS, layout.Capacities(8), 1
     assert layout.slack(*sizes, True) - layout.slack(*sizes) == 4 * 8 + 2 * 101
+
+
+def test_an_event_that_has_paid_more_than_a_dollar_owes_nothing_back() -> None:
+    """A and B settle at 80 and 60 cents, which is more than a dollar: nothing is left that YES of C
+    could pay, so its NO is sure of one dollar, and of not a cent beyond."""
+    journal = run(opened((A, 80), (B, 60)), NO_A, NO_B, NO_C)
+    returned = journal[journal["kind"] == RETURNED]
+    assert returned["cash"].sum() == dollars(1)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scenes import BOOK, SELL, Scene
 
 from foldbook.adapters import synthetic
 from foldbook.engine import (
+    KALSHI_2026_08,
     NO_FEES,
     Accounts,
     Availability,
@@ -17,9 +19,11 @@ from foldbook.engine import (
     Latency,
     Queue,
     Risk,
+    Session,
     Side,
     Simulation,
     StrategyError,
+    Tape,
     TimeInForce,
     cents,
     contracts,
@@ -31,7 +35,9 @@ from foldbook.engine import (
 )
 from foldbook.engine.compiled import inner
 from foldbook.engine.kernels import verbs
-from foldbook.engine.specs import Delay
+from foldbook.engine.schema import Mark
+from foldbook.engine.specs import Delay, Market
+from foldbook.engine.units import SECOND
 
 DRAWN = Latency(order=Delay.empirical([f"{ms}ms" for ms in range(1, 50)]))
 
@@ -256,3 +262,30 @@ def test_accounts_keep_one_clock(session) -> None:
     together[1].advance(events=50)
     with pytest.raises(StrategyError, match="moved by itself"):
         together.advance(events=10)
+
+
+def test_closing_value_is_after_fees() -> None:
+    """Four YES bought at 50 could be sold at 48 for 192 cents, less the taker's fee of
+    0.07 x 4 x 0.48 x 0.52 dollars."""
+    scene = Scene().book(1, BOOK).more(2, SELL, 60, 100)
+    sim = Simulation(Session(Tape(scene.rows()), (Market("M"),), name="scene"),
+                     mark=Mark.CLOSE, fees=KALSHI_2026_08)  # fmt: skip
+    sim.advance(until=1)
+    sim.submit(0, Side.BUY, 5_000, 400, tif=TimeInForce.IOC)
+    assert sim.reward.value - sim.positions.cash == 1_920_000 - 69_888
+
+
+@pytest.mark.parametrize(("later", "is_open"), [(15 * SECOND - 1, False), (15 * SECOND, True)])
+def test_a_fill_leaves_the_window_of_its_group_after_fifteen_seconds(later, is_open) -> None:
+    """Two fills of 3 in a group that may match 5: the second triggers it a nanosecond before the
+    first is 15 seconds old, and no longer then."""
+    scene = Scene().book(SECOND, BOOK).more(SECOND + later, SELL, 60, 100)
+    sim = Simulation(Session(Tape(scene.rows()), (Market("M"),), name="scene"))
+    sim.advance(until=SECOND)
+    sim.set_group(1, 5)
+    sim.submit(0, Side.BUY, 100, 1, group=1)
+    sim.submit(0, Side.BUY, 5_000, 3, tif=TimeInForce.IOC, group=1)
+    sim.advance(until=SECOND + later)
+    sim.submit(0, Side.BUY, 5_000, 3, tif=TimeInForce.IOC, group=1)
+    assert sim.positions.qty(0) == 6
+    assert bool(sim.orders.open(0)) == is_open

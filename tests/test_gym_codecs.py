@@ -37,6 +37,8 @@ PRICES = (
     (kernel.MIDDLE, 1, (970, 1100), FINE, 1100),
     (kernel.MIDDLE, 0, (9010, 9040), FINE, 9020),
     (kernel.MIDDLE, 1, (9010, 9040), FINE, 9030),
+    (kernel.MIDDLE, 0, (4801, 4802), (1, 1, 0), 4801),  # half of the finest step there is
+    (kernel.MIDDLE, 1, (4801, 4802), (1, 1, 0), 4802),
 )
 
 

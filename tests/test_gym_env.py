@@ -372,8 +372,30 @@ REFUSED = (
     ({"cash": 1.5}, ValueError, "1.5"),
     ({"stack": 0}, ValueError, "stack: 0"),
     ({"colour": "blue"}, TypeError, "colour"),
-    ({"render_mode": "human"}, ValueError, "human.*ansi"),
+    ({"render_mode": "human"}, ValueError, "human.*ansi or rgb_array"),
+    ({"cadence": 2**64}, ValueError, "every: 18446744073709551616; expected at most"),
+    ({"max_steps": 2**64}, ValueError, "steps_max: 18446744073709551616"),
+    ({"window": 2**64}, ValueError, "lasts: 18446744073709551616"),
+    ({"market": []}, ValueError, "market: .*tickers"),
+    ({"market": None}, ValueError, "market: None.*tickers"),
+    ({"market": "active:0s"}, ValueError, "active:0s.*above zero"),
+    ({"market": "active:-1s"}, ValueError, "active:-1s.*above zero"),
+    ({"reward_scale": float("nan")}, ValueError, "reward_scale: nan"),
+    ({"reward_scale": float("inf")}, ValueError, "reward_scale: inf"),
+    ({"reward_scale": "1"}, ValueError, "reward_scale: '1'"),
+    ({"rewards": 5}, TypeError, "rewards: 5.*Rewards"),
+    ({"latency": "50ms"}, TypeError, "latency: '50ms' is a str; expected Latency"),
+    ({"queue": "rebuilt"}, TypeError, "queue: 'rebuilt' is a str; expected Queue"),
+    ({"gaps": "yes"}, TypeError, "gaps: 'yes' is a str; expected bool"),
+    ({"keeps_journal": None}, TypeError, "keeps_journal: None"),
 )
+
+
+@pytest.mark.parametrize("wrong", [None, 5, {}, b"folder", [None]])
+def test_what_is_no_session_is_refused(wrong):
+    """What is neither a session nor a path is named."""
+    with pytest.raises(TypeError, match="session: .*; expected a Session, a path, or several"):
+        MarketEnv(wrong)
 
 
 @pytest.mark.parametrize(("options", "error", "words"), REFUSED, ids=lambda each: str(each)[:30])
@@ -383,12 +405,12 @@ def test_options_that_mean_nothing_are_refused(options, error, words):
         MarketEnv(session(), **options)
 
 
-@pytest.mark.parametrize("action", [5, -1, 2.5, "1", [1, 2], None, True])
+@pytest.mark.parametrize("action", [5, -1, 2.5, "1", [1, 2], [1, [2, 3]], None, True])
 def test_actions_outside_the_space_are_refused(action):
     """An action that is none is a ValueError that says what is one, and nothing was done."""
     env = single(session())
     env.reset(seed=0)
-    with pytest.raises(ValueError, match="limit5"):
+    with pytest.raises(ValueError, match="limit5|different lengths"):
         env.step(action)
     assert len(env.simulation.journal()) == 1
 
@@ -407,6 +429,8 @@ def test_wrong_resets_are_refused():
     for options, words in (
         ({"marked": 1}, "marked"), ({"session": 3}, "session 3"), ({"market": "X"}, "X"),
         ({"cash": -1}, "cash: -1"), ({"start": 5}, "quoted from"),
+        ({"market": 0}, "market 0; expected a ticker"), ({"market": ("X",)}, "expected a ticker"),
+        ({"session": True}, "session True"), (5, "options 5; expected a dict"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=words):
             env.reset(seed=0, options=options)

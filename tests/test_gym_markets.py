@@ -256,6 +256,20 @@ def test_missing_markets_are_padded(shape):
     assert env.feature_names[-1] == f"market3.{CORE[-1]}"
 
 
+def test_padding_is_inside_the_space_of_features_that_are_never_zero():
+    """The zeros of a market that is not there are observed within the bounds that are declared,
+    also where a feature of one's own never comes near them."""
+    one, two = (
+        feature(f"{name}_of_mine", low, high, "dollars")(best_bid)
+        for name, low, high in (("above", 1.0, 2.0), ("below", -2.0, -1.0))
+    )
+    env = several(session(), markets=3, observation=[one, two])
+    space = env.observation_space
+    assert space.low.tolist() == [0, -2] * 3 and space.high.tolist() == [2, 0] * 3
+    full = several(session(), markets=2, observation=[one, two]).observation_space
+    assert full.low.tolist() == [1, -2] * 2 and full.high.tolist() == [2, -1] * 2
+
+
 def test_a_market_that_has_not_begun_shows_nothing_of_itself():
     """Before the first event of a market, what does not depend on the agent is zero there, all but
     HOLD is masked, and its first book is shown when it comes."""
@@ -340,11 +354,13 @@ def test_holding_costs_what_all_markets_hold():
     env = several(session(), markets=2, actions="now5", cadence="1s", reward_scale=1.0,
                   rewards=Rewards(value=0, inventory=50))  # fmt: skip
     env.reset(seed=0)
-    env.step([1, 3])
+    positions = env.step([1, 3])[4]["position"]
+    while not positions.all():
+        positions = env.step([int(positions[0] == 0), 3 * int(positions[1] == 0)])[4]["position"]
+    assert positions[0] > 0 > positions[1]
     for _ in range(5):
         held, since = sum(map(abs, env.step([0, 0])[4]["position"])), env.simulation.now
         cost = env.step([0, 0])[1]
-        assert held > 0
         seconds = (env.simulation.now - since) / 1e9
         assert cost == pytest.approx(-50 * held / 100 * seconds, rel=1e-9)
 
@@ -473,7 +489,8 @@ WRONG_OPTIONS = (
     ({"order": "active"}, ValueError, "active.*next, random"),
     ({"cadence": "quote"}, ValueError, "one market.*'change'"),
     ({"render_mode": "human"}, ValueError, "human.*ansi"),
-    ({"render_mode": "rgb_array"}, ValueError, "rgb_array.*ansi"),
+    ({"render_mode": "rgb_array"}, ValueError, "'rgb_array'; expected ansi$"),
+    ({"markets": None}, ValueError, "markets: None.*a number above zero, or tickers"),
     ({"colour": "blue"}, TypeError, "colour"),
 )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from gyms import LATENCIES, session, single
+from scenes import BOOK, SELL, Scene
+from test_gym_env import written
 
 from foldbook.engine import Risk, Session, Side, Tape, TimeInForce, contracts, dollars
 from foldbook.engine.codecs import Codec, limit5, now5, sized21
@@ -124,3 +126,19 @@ def test_where_sight_is_late_it_is_what_the_agent_can_know(codec, latency):
         if terminated or truncated:
             break
     assert min(seen) > 20
+
+
+@pytest.mark.parametrize(("tokens", "taken"), [(11, 0), (12, 1)])
+def test_a_cancel_that_an_action_implies_takes_its_tokens(tokens, taken):
+    """With a bid resting, BUY_NO is a cancel (2 tokens) and an order (10): a bucket of 11 holds the
+    order alone, and masks it; one of 12 holds both."""
+    risk = Risk(tokens_per_second=tokens, burst_seconds=1)
+    scene = Scene().book(10**9, BOOK)
+    for second in (3, 5, 7, 9):
+        scene.more(second * 10**9, SELL, 60 + second, 100)
+    env = single(written(scene), actions=limit5("passive"), risk=risk)
+    env.reset(seed=0)
+    info = env.step(1)[4]
+    assert len(env.simulation.orders.open(0)) == 1 and info["position"] == 0
+    assert info["action_mask"].tolist() == [1, 1, 0, taken, 0]
+    assert is_refused(env, env.codec, 3) == (not taken)

@@ -384,6 +384,9 @@ WRONG_ACTIONS = (
     ({"agent_0": 0}, "agent_0; expected one of each of agent_0, agent_1"),
     ({"agent_0": 0, "agent_2": 0}, "agent_2"),
     ({}, "nobody"),
+    (None, "actions of None; .* in a dict"),
+    ([0, 0], r"actions of \[0, 0\]; .* in a dict"),
+    ({0: 0, 1: 0}, "actions of 0, 1; .* in a dict"),
 )
 
 

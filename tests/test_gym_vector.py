@@ -150,11 +150,12 @@ def test_spaces_and_dtypes_are_those_of_gymnasium():
                 assert infos["action_mask"][k][allowed]
 
 
+@pytest.mark.parametrize("stack", [1, 3])
 @pytest.mark.parametrize("mode", MODES)
-def test_autoreset_is_as_gymnasium_has_it(mode):
+def test_autoreset_is_as_gymnasium_has_it(mode, stack):
     """In each mode, observations, rewards, ends and the keys and shapes of what is told of an
     ended episode are those of Gymnasium's own vector environment over single ones."""
-    options = {"session": session(7), "max_steps": 6, "start": "random"}
+    options = {"session": session(7), "max_steps": 6, "start": "random", "stack": stack}
     envs = gymnasium.make_vec(ID, 3, vectorization_mode="vector_entry_point",
                               autoreset_mode=mode, **options)  # fmt: skip
     theirs = SyncVectorEnv(
@@ -191,9 +192,10 @@ def test_autoreset_is_as_gymnasium_has_it(mode):
     envs.close()
 
 
-def test_reset_mask_leaves_the_others_where_they_are():
+@pytest.mark.parametrize("stack", [1, 3])
+def test_reset_mask_leaves_the_others_where_they_are(stack):
     """A partial reset with seeds begins some episodes anew and touches no other."""
-    envs = vector(session(7), 4, autoreset_mode="Disabled", start="random",
+    envs = vector(session(7), 4, autoreset_mode="Disabled", start="random", stack=stack,
                   keeps_journal=True)  # fmt: skip
     envs.reset(seed=1)
     for _ in range(10):
@@ -241,6 +243,7 @@ def test_seeds_are_per_environment():
     envs = vector(session(7), 3, start="random", market="random")
     shown, _ = envs.reset(seed=[4, 4, 5])
     assert same(shown[0], shown[1]) and not same(shown[0], shown[2])
+    assert same(envs.reset(seed=np.array([4, 4, 5]))[0], shown)
     again, _ = envs.reset(seed=[4, None, 5])
     assert same(again[[0, 2]], shown[[0, 2]]) and not same(again[1], shown[1])
 
@@ -259,6 +262,9 @@ def test_what_is_wrong_is_refused():
     envs = vector(session(7), 2)
     with pytest.raises(gymnasium.error.ResetNeeded, match="reset"):
         envs.step(np.array([0, 0]))
+    for call in (envs.action_masks, envs.statistics, envs.journal_digests):
+        with pytest.raises(gymnasium.error.ResetNeeded, match="reset"):
+            call()
     with pytest.raises(ValueError, match="first reset"):
         envs.reset(options={"reset_mask": np.array([True, False])})
     envs.reset(seed=0)
@@ -276,6 +282,11 @@ def test_what_is_wrong_is_refused():
             envs.reset(options=options)
     with pytest.raises(ValueError, match="seed: 1 given; expected 2"):
         envs.reset(seed=[1])
+    for seed in ([1.5, 2], [-1, 2], ["x", 2], 1.5, "12", [True, 2]):
+        with pytest.raises(ValueError, match="seed: .*expected whole numbers, 0 or more"):
+            envs.reset(seed=seed)
+    with pytest.raises(ValueError, match="different lengths"):
+        envs.step([[0], [0, 1]])
     with pytest.raises(TypeError, match="keeps_journal"):
         envs.journal(0)
     with pytest.raises(TypeError, match="quote.*no mask"):
@@ -284,6 +295,17 @@ def test_what_is_wrong_is_refused():
     slow.reset(seed=0)
     with pytest.raises(CapacityError, match="1 orders are open already; raise order_capacity"):
         take_steps(slow, 200)
+
+
+def test_a_refused_reset_leaves_what_was_there():
+    """A reset whose cash is refused seeds nothing: the next episodes are those that would have
+    come."""
+    calm, told = (vector(session(7), 2, start="random") for _ in range(2))
+    for envs in (calm, told):
+        envs.reset(seed=1)
+    with pytest.raises(ValueError, match="cash: -1"):
+        told.reset(seed=9, options={"cash": -1})
+    assert same(told.reset()[0], calm.reset()[0])
 
 
 def test_observations_can_be_shared_or_copied():

@@ -277,3 +277,30 @@ def test_a_strategy_cannot_move_its_own_run() -> None:
 
     with pytest.raises(StrategyError, match="cannot move the run"):
         Backtest(synthetic.session(seed=14, events=500, minutes=1), decide, every="1s").run()
+
+
+@pytest.mark.parametrize("wrong", [None, "sessions/KXA", [1]])
+def test_what_is_no_session_is_named(wrong) -> None:
+    """A path, or nothing, where a session is wanted is a TypeError that says what was given."""
+    for make in (lambda: Backtest(wrong, lambda sim: None, every="1s"), lambda: Simulation(wrong)):
+        with pytest.raises(TypeError, match="session: .* is a .*, not a Session"):
+            make()
+
+
+@pytest.mark.parametrize("wrong", [None, True, 0.0, b"SYN", ("SYN",)])
+def test_what_is_no_market_is_named(wrong) -> None:
+    """What is neither a ticker nor an index is a TypeError that says what was given."""
+    with pytest.raises(TypeError, match="market .*: expected a ticker or its index"):
+        _opened().session.market_index(wrong)
+
+
+def test_a_strategy_that_raises_when_it_is_asked_for_hooks_is_at_fault() -> None:
+    """What it raises is a StrategyError with the run so far, as if a hook had raised it."""
+
+    class Secretive:
+        def __getattr__(self, name: str) -> object:
+            raise LookupError(f"I have no {name}")
+
+    with pytest.raises(StrategyError, match="LookupError: I have no seed") as caught:
+        Backtest(synthetic.session(seed=14, events=500, minutes=1), Secretive()).run()
+    assert caught.value.result is not None

@@ -101,8 +101,16 @@ def _first(one: Sequence[Seen], other: Sequence[Seen]) -> tuple[int, str, int] |
 
 
 def moments(session: Session, count: int, at: Sequence[int]) -> list[int]:
-    """Return the times to check, ns: those given, or as many ends of bursts, evenly apart."""
+    """Return the times to check, ns: those given, or as many ends of bursts, evenly apart.
+
+    Raises UsageError for a time after the end of the session.
+    """
     if at:
+        if max(at) > session.end:
+            raise click.UsageError(
+                f"--at: {max(at)} is after the end of {session.name}, {session.end}: nothing "
+                "follows that could be changed"
+            )
         return list(at)
     times = session.tape.rows["ts"]
     return sorted({int(times[len(times) * part // (count + 1)]) for part in range(1, count + 1)})

@@ -97,7 +97,9 @@ def strategy(spec: str) -> Any:
         raise click.UsageError(f"strategy {spec!r} is not like module:Name or file.py:Name")
     module = _file(Path(place)) if place.endswith(".py") else _module(place)
     if not hasattr(module, name):
-        raise click.UsageError(f"strategy {spec!r}: there is no {name} in {module.__file__}")
+        # A folder without an __init__.py is a module that has no file.
+        found = getattr(module, "__file__", None) or f"the folder {place}"
+        raise click.UsageError(f"strategy {spec!r}: there is no {name} in {found}")
     return getattr(module, name)
 
 

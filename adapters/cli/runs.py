@@ -73,7 +73,7 @@ def made(spec: str, params: Mapping[str, Any]) -> Any:
         return partial(_bound(found, spec, params), **params) if params else found
     except click.ClickException:
         raise
-    except Exception as error:  # the user's module or class raised
+    except (Exception, SystemExit) as error:  # the user's module or class raised
         raise stopped(error) from error
 
 

@@ -42,8 +42,9 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
     metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 10}  # noqa: RUF012
 
     def __init__(self, session: Any, *, render_mode: str | None = None, **options: Any):
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ValueError(f"render_mode: {render_mode!r}; expected ansi or rgb_array")
+        modes = self.metadata["render_modes"]
+        if render_mode is not None and render_mode not in modes:
+            raise ValueError(f"render_mode: {render_mode!r}; expected {' or '.join(modes)}")
         self.render_mode = render_mode
         self._made_of = {"session": session, "render_mode": render_mode, **options}
         self.setting = self._setting(session, **options)

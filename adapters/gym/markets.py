@@ -7,13 +7,13 @@ nothing, and with one market it is the single environment.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
-from foldbook.engine.codecs import GivenCodec
+from foldbook.engine.codecs import GivenCodec, array_of
 from foldbook.engine.episodes import Episode
 from foldbook.engine.kernels import episodes as kernel
 from foldbook.engine.observations import bounds
@@ -105,8 +105,8 @@ def _slots(markets: int | Sequence[str]) -> int:
     """Return how many markets there is room for. Raises ValueError for what is no choice."""
     if isinstance(markets, int) and not isinstance(markets, bool) and markets > 0:
         return markets
-    named = not isinstance(markets, (str, int)) and len(set(markets)) == len(markets) > 0
-    if not named:
+    several = isinstance(markets, Collection) and not isinstance(markets, str)
+    if not several or not len(set(markets)) == len(markets) > 0:  # type: ignore[arg-type]
         raise ValueError(f"markets: {markets!r}; expected a number above zero, or tickers")
     return len(markets)  # type: ignore[arg-type]
 
@@ -179,10 +179,10 @@ class MarketsEnv(MarketEnv):
     def _validated(self, action: Any) -> np.ndarray:
         """Return an action, that of each market in a row. Raises ValueError."""
         slots, dims = self.setting.slots, self._codec.dims
-        given = np.asarray(action)
+        given = array_of(action)
         if given.shape != (slots * len(dims),):
             raise ValueError(
-                f"action {action!r} of {slots} markets: shape {given.shape}; expected "
+                f"action {given.tolist()!r} of {slots} markets: shape {given.shape}; expected "
                 f"{len(dims)} of {self._codec.name} for each, ({slots * len(dims)},)"
             )
         rows = given.reshape(slots, -1)

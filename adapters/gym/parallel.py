@@ -6,7 +6,7 @@ one book (docs/semantics.md, section 13). Nothing is decided here. Needs the ext
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -66,7 +66,7 @@ class ParallelMarketEnv(ParallelEnv[str, np.ndarray, Any]):
             if name in options:
                 raise TypeError(f"no option {name!r} where several agents trade; see docs/gym.md")
         self.render_mode = None
-        amounts = [cash] * agents if isinstance(cash, (int, np.integer)) else list(cash)
+        amounts = list(cash) if isinstance(cash, Iterable) else [cash] * agents
         if len(amounts) != agents:
             raise ValueError(f"cash: {len(amounts)} amounts for {agents} agents")
         self.setting = Setting(session, cash=amounts[0], risk=risk, **options)
@@ -179,10 +179,11 @@ class ParallelMarketEnv(ParallelEnv[str, np.ndarray, Any]):
 
     def _take(self, actions: Mapping[str, Any], step: int) -> list[int]:
         """Note what the agents do; return their numbers in the order in which they act."""
-        if set(actions) != set(self.agents):
+        if not isinstance(actions, Mapping) or set(actions) != set(self.agents):
+            whose = sorted(map(str, actions)) if isinstance(actions, Mapping) else [repr(actions)]
             raise ValueError(
-                f"actions of {', '.join(sorted(actions)) or 'nobody'}; expected one of each of "
-                f"{', '.join(self.agents)}"
+                f"actions of {', '.join(whose) or 'nobody'}; expected one of each of "
+                f"{', '.join(self.agents)}, in a dict"
             )
         given = {}
         for name, action in actions.items():

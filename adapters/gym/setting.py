@@ -7,9 +7,10 @@ environment has no rule of the market and no ledger of its own: those are the si
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -25,7 +26,7 @@ from foldbook.engine.episodes import Cadence, Course, Plan, Rewards, session_col
 from foldbook.engine.kernels import episodes as kernel
 from foldbook.engine.observations import Feature, bounds, features_of
 from foldbook.engine.simulation import Simulation
-from foldbook.engine.specs import LIMIT_MAX, ZERO_LATENCY
+from foldbook.engine.specs import CONSERVATIVE, LIMIT_MAX, ZERO_LATENCY, Latency, Queue
 from foldbook.engine.units import PPM, SECOND, duration
 
 from .. import sessions
@@ -96,6 +97,13 @@ class Setting:
         for name in settings:
             if name not in _SETTINGS:
                 raise TypeError(f"no option {name!r}; see docs/gym.md, or Simulation's settings")
+        _check_kinds(
+            rewards=(rewards, Rewards | None),
+            gaps=(gaps, bool),
+            keeps_journal=(keeps_journal, bool),
+            latency=(settings.get("latency", ZERO_LATENCY), Latency),
+            queue=(settings.get("queue", CONSERVATIVE), Queue),
+        )
         if isinstance(stack, bool) or not isinstance(stack, int) or stack < 1:
             raise ValueError(f"stack: {stack!r}; expected a whole number, 1 at least")
         self.sessions = _sessions(session)
@@ -114,7 +122,7 @@ class Setting:
         self.stack = stack
         self.gaps = gaps
         self.cash = check_cash(cash, self.plan.rewards)
-        self.scale = reward_scale / PPM
+        self.scale = _check_scale(reward_scale) / PPM
         late = settings.get("latency", ZERO_LATENCY).delays_commands
         self.settings = {
             "order_capacity": ORDER_CAPACITY_DELAYED if late else ORDER_CAPACITY,
@@ -168,12 +176,15 @@ class Setting:
         Raises ValueError for what is not there.
         """
         index = given.get("session", max(current, 0))
-        if not isinstance(index, int) or not 0 <= index < len(self.sessions):
+        if not _is_whole(index) or not 0 <= index < len(self.sessions):
             raise ValueError(f"reset: session {index!r}; expected 0 to {len(self.sessions) - 1}")
+        index = int(index)
         ticker = given.get("market")
         if ticker is None:
             ticker = next((names for k, names in self.choice.markets if k == index), None)
             return index, ticker or self.sessions[index].markets[0].ticker
+        if not isinstance(ticker, str):
+            raise ValueError(f"reset: market {ticker!r}; expected a ticker")
         try:
             self.sessions[index].market_index(ticker)
         except KeyError as error:
@@ -221,17 +232,42 @@ def _refuse_gaps(session: Session, ticker: str, rows: np.ndarray) -> None:
 def check_cash(cash: Any, rewards: Rewards) -> int:
     """Return an amount to begin with. Raises ValueError for what is none, or too much for what
     the rewards weigh."""
-    whole = isinstance(cash, (int, np.integer)) and not isinstance(cash, bool)
     most = min(LIMIT_MAX, rewards.cash_max)
-    if not whole or not 0 <= cash <= most:
+    if not _is_whole(cash) or not 0 <= cash <= most:
         raise ValueError(
             f"cash: {cash!r}; expected 0 to {most}, in $0.000001 (more with smaller reward weights)"
         )
     return int(cash)
 
 
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _check_kinds(**given: tuple[Any, Any]) -> None:
+    """Raise TypeError for an option that is not of its type; given: (value, type) of each."""
+    for name, (value, kind) in given.items():
+        if not isinstance(value, kind):
+            expected = getattr(kind, "__name__", str(kind).rpartition(".")[2])
+            raise TypeError(f"{name}: {value!r} is a {type(value).__name__}; expected {expected}")
+
+
+def _check_scale(scale: Any) -> float:
+    """Return a scale of rewards. Raises ValueError for what is no finite number."""
+    is_number = isinstance(scale, (int, float, np.number)) and not isinstance(scale, bool)
+    if not is_number or not math.isfinite(scale):
+        raise ValueError(f"reward_scale: {scale!r}; expected a finite number")
+    return float(scale)
+
+
 def _sessions(source: Source | Sequence[Source]) -> tuple[Session, ...]:
-    listed = [source] if isinstance(source, (Session, str, os.PathLike)) else list(source)
+    listed = [source] if isinstance(source, (Session, str, os.PathLike)) else source
+    if not isinstance(listed, Iterable) or isinstance(listed, (bytes, Mapping)):
+        raise TypeError(f"session: {source!r}; expected a Session, a path, or several")
+    listed = list(listed)
+    for each in listed:
+        if not isinstance(each, (Session, str, os.PathLike)):
+            raise TypeError(f"session: {each!r}; expected a Session, a path, or several")
     if not listed:
         raise ValueError("session: none given; expected a Session, a path, or several")
     return tuple(each if isinstance(each, Session) else sessions.load(each) for each in listed)
@@ -245,9 +281,15 @@ def _choose(played: tuple[Session, ...], market: str | Sequence[str]) -> Choice:
         return Choice(every, str(market))
     if isinstance(market, str) and (found := re.fullmatch(r"active(?::(.+))?", market)):
         since = duration(found[1]) if found[1] else 0
+        if found[1] and not 0 < since <= LIMIT_MAX:
+            raise ValueError(f"market: {market!r}; expected a time above zero after active:")
         chosen = tuple(_most_active(index, each, since) for index, each in enumerate(played))
         return Choice(chosen, "next", hindsight=not since, since=since)
-    wanted = [market] if isinstance(market, str) else list(market)
+    wanted = list(market) if isinstance(market, Iterable) else []
+    if isinstance(market, str):
+        wanted = [market]
+    if not wanted:
+        raise ValueError(f"market: {market!r}; expected active, random, next, or tickers")
     known = {ticker for _, ticker in every}
     for ticker in wanted:
         if ticker not in known:
@@ -269,8 +311,28 @@ def seed_of(generator: np.random.Generator, seed: int | None) -> int:
     return int(generator.integers(1 << 31)) if seed is None else seed % (1 << 31)
 
 
+def seeds_of(seed: Any, count: int) -> list[int | None]:
+    """Return the seed of each of many environments; None where it goes on as it is.
+
+    seed: of the first, from which the others count up, or one of each. Raises ValueError for what
+    is neither.
+    """
+    if seed is None:
+        return [None] * count
+    if _is_whole(seed):
+        seed = [int(seed) + k for k in range(count)]
+    given = list(seed) if isinstance(seed, (Sequence, np.ndarray)) else [seed]
+    if not all(each is None or (_is_whole(each) and each >= 0) for each in given):
+        raise ValueError(f"seed: {seed!r}; expected whole numbers, 0 or more")
+    if len(given) != count:
+        raise ValueError(f"seed: {len(given)} given; expected {count}")
+    return [None if each is None else int(each) for each in given]
+
+
 def check_options(options: Mapping[str, Any] | None, known: Sequence[str]) -> dict[str, Any]:
     """Return the options of a reset. Raises ValueError for one that is not known."""
+    if options is not None and not isinstance(options, Mapping):
+        raise ValueError(f"reset: options {options!r}; expected a dict")
     given = dict(options or {})
     for name in given:
         if name not in known:

@@ -11,12 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
+import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from foldbook.engine import CapacityError
-from foldbook.engine.codecs import Codec
+from foldbook.engine.codecs import Codec, array_of
 from foldbook.engine.episodes import env_words, pool_of
 from foldbook.engine.kernels import episodes as kernel
 from foldbook.engine.kernels import observe as own
@@ -26,7 +27,7 @@ from foldbook.engine.observations import filler_of_many
 from foldbook.engine.schema import JOURNAL_DTYPE
 
 from .env import statistics_of
-from .setting import Setting, check_options, needs_reset, seed_of
+from .setting import Setting, check_options, needs_reset, seed_of, seeds_of
 
 _MODES = {
     AutoresetMode.NEXT_STEP: kernel.RESET_NEXT_STEP,
@@ -179,21 +180,16 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         given = check_options(options, OPTIONS)
         words = self._envs.words
         mask = self._reset_mask(given)
-        super().reset(seed=seed if isinstance(seed, int) else None)
-        if isinstance(seed, (int, np.integer)):
-            seed = [int(seed) + k for k in range(self.num_envs)]
-        if seed is not None and len(seed) != self.num_envs:
-            raise ValueError(f"seed: {len(seed)} given; expected {self.num_envs}")
-        if not self._begun:
-            first = seed_of(self.np_random, None)
-            given_seeds = seed or [None] * self.num_envs
-            seed = [first + k if each is None else each for k, each in enumerate(given_seeds)]
-        if seed is not None:
-            for k, each in enumerate(seed):
-                if each is not None and mask[k]:
-                    words[k, kernel.SEED] = each % (1 << 31)
-                    words[k, kernel.EPISODE] = 0
         cash = self.setting.cash_of(given)
+        seeds = seeds_of(seed, self.num_envs)
+        super().reset(seed=seed if isinstance(seed, int) else None)
+        first = None if self._begun else seed_of(self.np_random, None)
+        for k, each in enumerate(seeds):
+            if each is None and first is not None:
+                each = first + k
+            if each is not None and mask[k]:
+                words[k, kernel.SEED] = each % (1 << 31)
+                words[k, kernel.EPISODE] = 0
         words[mask, kernel.FIXED_CASH] = -1 if cash is None else cash
         others = words[:, kernel.OVER].copy()
         words[:, kernel.OVER] = mask
@@ -276,7 +272,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         infos["final_info"], infos["_final_info"] = told, ended
 
     def _take(self, actions: Any) -> None:
-        given = np.asarray(actions)
+        given = array_of(actions)
         if given.shape != self.action_space.shape:
             raise ValueError(
                 f"actions: shape {given.shape}; expected {self.action_space.shape}, an action for "
@@ -367,6 +363,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         """
         if not self._has_mask:
             raise TypeError(f"actions {self.codec.name!r} have no mask")
+        self._check_begun()
         return self._envs.masks == 1
 
     def statistics(self, ended: bool = False) -> dict[str, np.ndarray]:
@@ -374,6 +371,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
 
         ended: of the last episode that autoreset SameStep has ended in each environment.
         """
+        self._check_begun()
         words = self._envs.last_words if ended else self._envs.words
         squares = self._last_squares if ended else self._squares
         each = [statistics_of(*one) for one in zip(words, squares.tolist(), strict=True)]
@@ -382,6 +380,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
     def journal_digests(self) -> np.ndarray:
         """Return a digest of the journal of each environment's episode: int64, shape
         (environments, kernels.episodes.LANES)."""
+        self._check_begun()
         first = kernel.DIGEST
         return self._envs.words[:, first : first + kernel.LANES].copy()
 
@@ -390,9 +389,14 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         autoreset has ended. Raises TypeError unless made with keeps_journal=True."""
         if not self._keeps:
             raise TypeError("journals are not kept: make the environments with keeps_journal=True")
+        self._check_begun()
         if ended:
             return np.concatenate([np.zeros(0, JOURNAL_DTYPE), *self._last_kept[k]])
         return self._journal(k)
+
+    def _check_begun(self) -> None:
+        if not self._begun:
+            raise gymnasium.error.ResetNeeded("no episode yet: call reset() first")
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the threads."""

@@ -61,6 +61,8 @@ def write(
     OSError says that the disk is full.
     """
     target = Path(path)
+    if not target.name:
+        raise TapeError(f"{target}: names no folder of its own to write a session to")
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)

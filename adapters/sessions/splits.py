@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from foldbook.engine.schema import NO_TIME
 from foldbook.engine.session import Session, Tape
 from foldbook.engine.units import duration
 
@@ -25,6 +26,8 @@ def split(session: Session, every: int | str | None = None) -> Iterator[Session]
     length = duration(every)
     if length <= 0:
         raise ValueError(f"every: {length} ns; a part has to last some time")
+    if length > NO_TIME:
+        raise ValueError(f"every: {length} ns; expected {NO_TIME} at most")
     return _by_time(session, length)
 
 
