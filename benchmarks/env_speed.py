@@ -34,7 +34,7 @@ def _session() -> Session:
 
 def _options(observation: Any) -> dict[str, Any]:
     return {"observation": observation, "actions": "limit5", "cadence": EVENTS_A_STEP,
-            "start": "random", "max_steps": STEPS_MAX, "keeps_journal": False}  # fmt: skip
+            "start": "random", "max_steps": STEPS_MAX, "journal": False}  # fmt: skip
 
 
 class _SameNumbers:

@@ -40,7 +40,7 @@ class Contest:
                 "trade with each other; let them play by `Accounts.play`"
             )
         if not plan.keeps_journal:
-            raise ValueError("keeps_journal: accounts that trade with each other keep theirs")
+            raise ValueError("journal: accounts that trade with each other keep theirs")
         self.course = course
         self.plan = plan
         common = dict(course.settings)

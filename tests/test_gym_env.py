@@ -387,7 +387,7 @@ REFUSED = (
     ({"latency": "50ms"}, TypeError, "latency: '50ms' is a str; expected Latency"),
     ({"queue": "rebuilt"}, TypeError, "queue: 'rebuilt' is a str; expected Queue"),
     ({"gaps": "yes"}, TypeError, "gaps: 'yes' is a str; expected bool"),
-    ({"keeps_journal": None}, TypeError, "keeps_journal: None"),
+    ({"journal": None}, TypeError, "journal: None"),
 )
 
 
@@ -442,10 +442,10 @@ def test_masks_and_ledgers_that_cannot_be_had_say_why():
     env.reset(seed=0)
     with pytest.raises(TypeError, match="quote.*no mask.*limit5"):
         env.action_masks()
-    env = single(session(), keeps_journal=False)
+    env = single(session(), journal=False)
     env.reset(seed=0)
     for call in (env.ledger, env.result):
-        with pytest.raises(TypeError, match="keeps_journal=True"):
+        with pytest.raises(TypeError, match="journal=True"):
             call()
     env = single(session(), mark=Mark.CLOSE)
     env.reset(seed=0)

@@ -355,7 +355,7 @@ WRONG_OPTIONS = (
     ({"cash": [1, 2, 3]}, ValueError, "3 amounts for 2"),
     ({"cash": [1, -2]}, ValueError, "cash: -2"),
     ({"stack": 2}, TypeError, "stack"),
-    ({"keeps_journal": False}, TypeError, "keeps_journal"),
+    ({"journal": False}, TypeError, "journal"),
     ({"others": ()}, TypeError, "others"),
     ({"render_mode": "ansi"}, ValueError, "draws nothing"),
     ({"actions": "limit6"}, ValueError, "limit6"),

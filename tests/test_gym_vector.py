@@ -61,7 +61,7 @@ def test_each_is_the_single_one(codec, cadence, latency):
         "max_steps": 25, "stack": 1 + number % 3 // 2, **LATENCIES[latency],
     }  # fmt: skip
     played = [session(7), session(8)]
-    envs = vector(played, COUNT, keeps_journal=True, threads=1 + number % 2, **options)
+    envs = vector(played, COUNT, journal=True, threads=1 + number % 2, **options)
     ones = [single(played, **options) for _ in range(COUNT)]
     shown, infos = envs.reset(seed=100 + number)
     for k, env in enumerate(ones):
@@ -99,7 +99,7 @@ def test_journals_digest_alike_kept_or_not_in_one_thread_or_two(latency):
     told = []
     for keeps, threads in ((True, 1), (False, 1), (True, 2), (False, 2)):
         envs = vector(
-            session(7), 7, keeps_journal=keeps, threads=threads, start="random", cadence=5,
+            session(7), 7, journal=keeps, threads=threads, start="random", cadence=5,
             max_steps=40, **LATENCIES[latency],
         )  # fmt: skip
         one = [envs.reset(seed=3)[0]]
@@ -196,7 +196,7 @@ def test_autoreset_is_as_gymnasium_has_it(mode, stack):
 def test_reset_mask_leaves_the_others_where_they_are(stack):
     """A partial reset with seeds begins some episodes anew and touches no other."""
     envs = vector(session(7), 4, autoreset_mode="Disabled", start="random", stack=stack,
-                  keeps_journal=True)  # fmt: skip
+                  journal=True)  # fmt: skip
     envs.reset(seed=1)
     for _ in range(10):
         shown = envs.step(np.array([1, 2, 3, 4]))[0]
@@ -287,7 +287,7 @@ def test_what_is_wrong_is_refused():
             envs.reset(seed=seed)
     with pytest.raises(ValueError, match="different lengths"):
         envs.step([[0], [0, 1]])
-    with pytest.raises(TypeError, match="keeps_journal"):
+    with pytest.raises(TypeError, match="journal"):
         envs.journal(0)
     with pytest.raises(TypeError, match="quote.*no mask"):
         vector(session(7), 1, actions="quote").action_masks()

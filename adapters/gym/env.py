@@ -230,7 +230,7 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
         """
         simulation = self._playing().simulation
         if not self.setting.plan.keeps_journal:
-            raise TypeError("ledger: it is read off the journal; make it with keeps_journal=True")
+            raise TypeError("ledger: it is read off the journal; make it with journal=True")
         if simulation.bus.memory[MARK_MODE] != Mark.MID:
             raise TypeError("ledger: it splits values at the mid; make it with mark=Mark.MID")
         stands = np.array(self._stands, np.int64).reshape(-1, 2)
@@ -241,7 +241,7 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
     def result(self) -> Result:
         """Return the episode so far as the result of a run, with its journal and tables."""
         if not self.setting.plan.keeps_journal:
-            raise TypeError("result: the journal is not kept; make it with keeps_journal=True")
+            raise TypeError("result: the journal is not kept; make it with journal=True")
         simulation = self._playing().simulation.fork()
         settings = self.setting.settings | {"cash": int(simulation.bus.memory[START_CASH])}
         return Result(simulation, Backtest(simulation.session, object(), **settings).config)

@@ -27,14 +27,14 @@ from .setting import CASH, Place, Setting, check_cash, check_options, needs_rese
 OPTIONS = ("session", "market", "start")
 _IGNORED = "options"
 """PettingZoo's own test passes an option of this name, and expects nothing of it."""
-_NOT_OFFERED = ("stack", "keeps_journal")
+_NOT_OFFERED = ("stack", "journal")
 
 
 class ParallelMarketEnv(ParallelEnv[str, np.ndarray, Any]):
     """Let agents trade one market of a recorded session, with the record and with each other.
 
     agents: how many; they are called agent_0 and so on. cash: of all, or of each. The other options
-    are those of `setting.Setting`, but stack and keeps_journal. Actions of one step are sent agent
+    are those of `setting.Setting`, but stack and journal. Actions of one step are sent agent
     after agent, and whoever comes first in one step comes last in the next: in step k (from 0) of
     an episode with n agents it is agent k mod n. Whoever is worth nothing is terminated and leaves;
     its orders are canceled.

@@ -91,7 +91,7 @@ class Setting:
         cash: int = CASH,
         stack: int = 1,
         gaps: bool = False,
-        keeps_journal: bool = True,
+        journal: bool = True,
         **settings: Any,
     ):
         for name in settings:
@@ -100,7 +100,7 @@ class Setting:
         _check_kinds(
             rewards=(rewards, Rewards | None),
             gaps=(gaps, bool),
-            keeps_journal=(keeps_journal, bool),
+            journal=(journal, bool),
             latency=(settings.get("latency", ZERO_LATENCY), Latency),
             queue=(settings.get("queue", CONSERVATIVE), Queue),
         )
@@ -117,7 +117,7 @@ class Setting:
             steps_max=max_steps,
             lasts=duration(window) if window else 0,
             rewards=Rewards() if rewards is None else rewards,
-            keeps_journal=keeps_journal,
+            keeps_journal=journal,
         )
         self.stack = stack
         self.gaps = gaps

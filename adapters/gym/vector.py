@@ -79,7 +79,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
             raise ValueError("render_mode: a vector environment draws nothing; use a single one")
         self.mode = AutoresetMode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.mode}
-        options = {"keeps_journal": False} | options
+        options = {"journal": False} | options
         self.setting = Setting(session, **options)
         codec = self.setting.codec
         if not isinstance(codec, Codec):
@@ -386,9 +386,9 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
 
     def journal(self, k: int, ended: bool = False) -> np.ndarray:
         """Return the journal rows of an environment's episode, or of the one before it that
-        autoreset has ended. Raises TypeError unless made with keeps_journal=True."""
+        autoreset has ended. Raises TypeError unless made with journal=True."""
         if not self._keeps:
-            raise TypeError("journals are not kept: make the environments with keeps_journal=True")
+            raise TypeError("journals are not kept: make the environments with journal=True")
         self._check_begun()
         if ended:
             return np.concatenate([np.zeros(0, JOURNAL_DTYPE), *self._last_kept[k]])

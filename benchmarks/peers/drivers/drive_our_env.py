@@ -10,7 +10,7 @@ from foldbook.adapters.gym import MarketEnv, MarketVectorEnv
 
 OBSERVED = ("yes_mid", "spread", "imbalance_1", "inventory")
 OPTIONS = {"observation": OBSERVED, "actions": "limit5", "cadence": 10, "start": "random",
-           "max_steps": 1000, "keeps_journal": False}  # fmt: skip
+           "max_steps": 1000, "journal": False}  # fmt: skip
 
 
 def single(session):
