@@ -14,7 +14,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..compiled import entry, inner, small
+from ..compiled import (
+    COLUMNS,
+    FLOATS,
+    MASK,
+    SHOWN,
+    TAPE_ROWS,
+    WORDS,
+    entry,
+    holding,
+    inner,
+    small,
+    types,
+)
 from ..schema import NO_MARKET, NO_TIME, CauseKind, JournalKind, MarketStatus, OrderFlag
 from ..units import PPM, SECOND
 from .book import base_of, visible_best
@@ -46,7 +58,7 @@ from .layout import (
     WATCH,
     WATCH_MARKET,
 )
-from .loop import FULL, REACHED, follow_to, next_known, play_tape
+from .loop import FULL, REACHED, RUN, follow_to, has_room, next_known, play_tape
 from .observe import observe
 from .positions import position_at
 from .programs import BOOK_CHANGES, changes_book
@@ -58,7 +70,8 @@ from .reward import portfolio_value
     EVERY,  # events or ns of one step
     STEPS_MAX,  # 0 no limit
     LASTS,  # ns; 0 no limit
-    ROOM,  # journal rows that a decision and one event may write
+    ROOM,  # journal rows that one event may write, and what is tried behind it
+    ROOM_TO_DECIDE,  # that a decision and one event may write
     KEEPS_JOURNAL,  # 1: rows stay; 0: they are folded into the digest and forgotten
     HAS_MASK,
     CHOICE,  # CHOOSE_*
@@ -69,7 +82,7 @@ from .reward import portfolio_value
     INVENTORY_COST,  # $0.000001 for each contract held and second
     DRAWDOWN_WEIGHT,
     PLAN_WORDS,
-) = range(CODEC_WORDS, CODEC_WORDS + 15)
+) = range(CODEC_WORDS, CODEC_WORDS + 16)
 
 EVERY_CHANGE, EVERY_EVENTS, EVERY_TIME, EVERY_QUOTE = range(4)
 CHOOSE_RANDOM, CHOOSE_NEXT = range(2)
@@ -80,36 +93,36 @@ RESET_NEXT_STEP, RESET_SAME_STEP, RESET_DISABLED = range(3)
 (
     SEED,
     EPISODE,  # how many were begun
-    MARKET,  # of the pool, as it is played now
+    FIXED_CASH,  # of every episode, or -1
+    MARKET,  # of the pool, as it is played now; from here on what is told of each step
     STEP,
+    VALUE,  # $0.000001, as the agent knew it after the last step
+    KNOWN_CASH,  # the account as the agent knew it after the last step
+    KNOWN_FEES,
+    KNOWN_POSITION,  # in the first market
+    FILLS,  # of the last step
+    KNOWN_ROWS,  # of the journal
+    REWARD_UNITS,  # change of value in the last step
+    REWARD,  # of the last step, $0.000001 x ppm
+    TERMINATED,
+    TRUNCATED,
+    OVER,  # 1 after the end of an episode; the last word that is told
     STARTED_AT,  # ns
     STAGE,  # ACTING, or ADVANCING after the journal buffer was full
     STOP,  # of the step in progress: row or time, or the quotes before it
-    VALUE,  # $0.000001, as the agent knew it after the last step
     NET_REALISED,
     DRAWN_DOWN,
     OPENED_WITH,  # value at the start of the episode
     LAST_ORDER,  # ns; NO_TIME before the first
     TAKES,  # 1 once a fill of the episode has taken displayed depth
-    FILLS,  # of the last step
     FILLS_ALL,  # of the episode
-    REWARD_UNITS,  # change of value in the last step
-    TERMINATED,
-    TRUNCATED,
-    OVER,  # 1 after the end of an episode
     READ,  # journal rows that have been looked at
     DIGEST,  # of the journal rows so far, in LANES words
     DIGEST_LANE_2,
     DIGEST_LANE_3,
     DIGEST_LANE_4,
-    FIXED_CASH,  # of every episode, or -1
-    REWARD,  # of the last step, $0.000001 x ppm
     HELD,  # 0.01 contract held in all markets at the end of the last step, and when that was
     HELD_AT,
-    KNOWN_CASH,  # the account as the agent knew it after the last step
-    KNOWN_FEES,
-    KNOWN_POSITION,  # in the first market
-    KNOWN_ROWS,  # of the journal
     ENV_WORDS,
 ) = range(33)
 LANES = 4
@@ -162,16 +175,27 @@ class Pool(NamedTuple):
     opening: np.ndarray
 
 
+OUTS = types.Tuple([SHOWN, MASK, WORDS, FLOATS])
+STEPPED = types.Tuple([RUN, TAPE_ROWS, WORDS, COLUMNS, WORDS, WORDS, WORDS, OUTS])
+"""What `step` works on: (run, tape, delivered, columns, recipe, words, action, outs).
+
+words: int64, the plan's and then the environment's. action: int64, of each market. outs:
+(observation, float32, of each market; mask, int8, of each market; scratch, int64, as long as a
+state; scratch, float64)."""
+_stepped = holding(STEPPED)
+
+
 @entry
-def step(run, tape, delivered, columns, recipe, words, action, outs):
+def step(held):
     """Take one step of one environment; return DONE, MORE (make room and call again), or FAILED.
 
-    words: int64, the plan's and then the environment's. action: int64, of each market. outs:
-    (observation, float32, of each market; mask, int8, of each market; scratch, int64, as long as a
-    state; scratch, float64).
+    held: address of what is STEPPED.
     """
+    run, tape, delivered, columns, recipe, words, action, outs = _stepped(held)
     plan = words[:PLAN_WORDS]
     env = words[PLAN_WORDS:]
+    if env[STAGE] == ACTING and not has_room(run, plan[ROOM_TO_DECIDE]):
+        return MORE
     status = advance(run, tape, delivered, plan, env, action)
     if status == DONE:
         note_reward(run, plan, env)
@@ -567,8 +591,7 @@ def begin_in(run, pool, plan, env, choice):
         delivered = pool.delivered[entry_of[TAPE_BEGIN] : entry_of[TAPE_END]]
         follow_to(run, tape, delivered, state[NOW], None)
     for word in range(STEP, ENV_WORDS):
-        if word != FIXED_CASH:
-            env[word] = 0
+        env[word] = 0
     env[MARKET] = market
     env[EPISODE] += 1
     env[STARTED_AT] = state[NOW]
