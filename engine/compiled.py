@@ -51,6 +51,7 @@ WORDS = numba.typeof(np.zeros(0, np.int64))
 """Numba type of a state block, and of the words of projections and strategies."""
 TAPE_ROWS = numba.typeof(_read_only(TAPE_DTYPE))
 JOURNAL_ROWS = numba.typeof(np.zeros(0, JOURNAL_DTYPE))
+TABLE = types.int64[:, ::1]
 FLOATS = types.float64[::1]
 SHOWN = types.float32[::1]
 """Numba type of an observation."""

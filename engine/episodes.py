@@ -21,6 +21,7 @@ from .kernels import episodes as kernel
 from .kernels import features as shared
 from .kernels import observe as own
 from .kernels.layout import CURSOR, JOURNAL_BASE, JOURNAL_COUNT
+from .kernels.loop import fill_changes
 from .observations import Feature, filler, recipe
 from .schema import JOURNAL_DTYPE, NO_TIME
 from .session import Session
@@ -186,9 +187,10 @@ class Plan:
 class Course:
     """One market of a session, or several, laid out for episodes. Read-only, and shared.
 
-    session: of these markets. tickers: of them, in the session's order. columns: float32 (events,
-    shared features wanted and 1), those of one market behind those of the other, see
-    `kernels.features.fill_columns`. checkpoints, seen: int64 (checkpoints, words).
+    session: of these markets. tickers: of them, in the session's order. columns: float32
+    (events, shared features wanted and 1), those of one market behind those of the other, see
+    `kernels.features.fill_columns`. changes: of one market, see `kernels.loop.fill_changes`.
+    checkpoints, seen: int64 (checkpoints, words).
 
     Raises TapeError for fewer than three moments, or for a market without a single quote.
     """
@@ -280,6 +282,9 @@ class Course:
         self.checkpoints = np.array(states)
         self.seen = np.array(seen) if bus.sees_late else np.zeros((0, len(bus.state)), np.int64)
         self.delivered = bus.delivered(0, len(self.tape))
+        self.changes = np.zeros((len(self.tape) if len(self.tickers) == 1 else 0, 2), np.int64)
+        if len(self.changes):
+            fill_changes(self.fresh().bus.run, self.tape, self.changes)
         self.tables = bus.run.tables
 
     @property
@@ -357,6 +362,7 @@ def pool_of(courses: Sequence[Course]) -> kernel.Pool:
     return kernel.Pool(
         tape,
         joined("delivered"),
+        joined("changes"),
         joined("columns"),
         first.recipe,
         table,
@@ -407,8 +413,8 @@ class Episode:
         course = self.course
         self._run = run = self._bus.run
         self._held = Held(kernel.STEPPED, (
-            run, course.tape, course.delivered, course.columns, course.recipe, self.words,
-            self.action, self._outs,
+            run, (course.tape, course.delivered, course.changes), course.columns, course.recipe,
+            self.words, self.action, self._outs,
         ))  # fmt: skip
 
     @property

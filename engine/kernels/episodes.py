@@ -19,6 +19,7 @@ from ..compiled import (
     FLOATS,
     MASK,
     SHOWN,
+    TABLE,
     TAPE_ROWS,
     WORDS,
     entry,
@@ -158,7 +159,8 @@ _TOP = (1 << 33) - 1
 
 class Pool(NamedTuple):
     """What episodes are drawn from. tape: rows of all markets, one after the other, TAPE_DTYPE.
-    delivered: int64 beside it, empty where nothing delays sight. columns: float32 (events, k), see
+    delivered: int64 beside it, empty where nothing delays sight. changes: int64 (events, 2), see
+    `loop.fill_changes`, or (0, 2). columns: float32 (events, k), see
     `features.fill_columns`. recipe: see `observe.observe`. table: int64 (markets, COURSE_WORDS).
     checkpoints, seen: int64 (checkpoints, words), states along the way; seen is empty where
     nothing delays sight. tables: as of `layout.Run`. opening: JOURNAL_DTYPE (accounts,), the first
@@ -166,6 +168,7 @@ class Pool(NamedTuple):
 
     tape: np.ndarray
     delivered: np.ndarray
+    changes: np.ndarray
     columns: np.ndarray
     recipe: np.ndarray
     table: np.ndarray
@@ -176,12 +179,13 @@ class Pool(NamedTuple):
 
 
 OUTS = types.Tuple([SHOWN, MASK, WORDS, FLOATS])
-STEPPED = types.Tuple([RUN, TAPE_ROWS, WORDS, COLUMNS, WORDS, WORDS, WORDS, OUTS])
-"""What `step` works on: (run, tape, delivered, columns, recipe, words, action, outs).
+RECORDED = types.Tuple([TAPE_ROWS, WORDS, TABLE])
+STEPPED = types.Tuple([RUN, RECORDED, COLUMNS, WORDS, WORDS, WORDS, OUTS])
+"""What `step` works on: (run, recorded, columns, recipe, words, action, outs).
 
-words: int64, the plan's and then the environment's. action: int64, of each market. outs:
-(observation, float32, of each market; mask, int8, of each market; scratch, int64, as long as a
-state; scratch, float64)."""
+recorded: (tape, delivered, changes) of the market that is played, see `Pool`. words: int64, the
+plan's and then the environment's. action: int64, of each market. outs: (observation, float32, of
+each market; mask, int8, of each market; scratch, int64, as long as a state; scratch, float64)."""
 _stepped = holding(STEPPED)
 
 
@@ -191,15 +195,15 @@ def step(held):
 
     held: address of what is STEPPED.
     """
-    run, tape, delivered, columns, recipe, words, action, outs = _stepped(held)
+    run, recorded, columns, recipe, words, action, outs = _stepped(held)
     plan = words[:PLAN_WORDS]
     env = words[PLAN_WORDS:]
     if env[STAGE] == ACTING and not has_room(run, plan[ROOM_TO_DECIDE]):
         return MORE
-    status = advance(run, tape, delivered, plan, env, action)
+    status = advance(run, recorded, plan, env, action)
     if status == DONE:
         note_reward(run, plan, env)
-        note_end(run, len(tape), plan, env)
+        note_end(run, len(recorded[0]), plan, env)
         show_moment(run, columns, recipe, plan, env, outs)
     return status
 
@@ -234,17 +238,17 @@ def show_moment(run, columns, recipe, plan, env, outs):
 
 
 @inner
-def advance(run, tape, delivered, plan, env, action):
+def advance(run, recorded, plan, env, action):
     """Act, then go on to the next moment."""
     if env[STAGE] == ACTING:
-        if not decide(run, tape, plan, env, action):
+        if not decide(run, recorded[0], plan, env, action):
             return FAILED
         env[STOP] = moment(run, plan, env)
         env[STAGE] = ADVANCING
         if plan[CODEC] != GIVEN:
             env[FILLS] = 0
     while True:
-        status = go_on(run, tape, delivered, plan, env)
+        status = go_on(run, recorded, plan, env)
         read(run, env)
         if plan[KEEPS_JOURNAL] == 0:
             _forget(run)
@@ -328,8 +332,9 @@ def moment(run, plan, env):
 
 
 @inner
-def go_on(run, tape, delivered, plan, env):
+def go_on(run, recorded, plan, env):
     """Play the tape to the end of the step; return REACHED or FULL."""
+    tape, delivered, changes = recorded
     state = run.state
     late = run.seen[SIGHT] != 0
     cadence = plan[CADENCE]
@@ -339,7 +344,7 @@ def go_on(run, tape, delivered, plan, env):
         stop = env[STOP] if cadence == EVERY_EVENTS else _FOREVER
         if cadence == EVERY_TIME and len(tape) > 0:
             limit = min(limit, max(tape[len(tape) - 1]["ts"], state[NOW]))
-        status = play_tape(run, tape, limit, stop, room, None)
+        status = play_tape(run, tape, limit, stop, room, None, changes)
         if status == FULL:
             return FULL
         if late:
@@ -357,7 +362,7 @@ def go_on(run, tape, delivered, plan, env):
         else:
             state[WATCH] = BOOK_CHANGES
             state[WATCH_MARKET] = -1
-        status = play_tape(run, tape, limit, _FOREVER, room, None)
+        status = play_tape(run, tape, limit, _FOREVER, room, None, changes)
         state[WATCH] = 0
         if status == FULL:
             return FULL
@@ -563,12 +568,26 @@ def next_market(weights, words):
     return draw_market(weights, words[:PLAN_WORDS], words[PLAN_WORDS:])
 
 
+@small
+def recorded_of(pool, market):
+    """Return (tape, delivered, changes) of a market. market: its words."""
+    begin = market[TAPE_BEGIN]
+    end = market[TAPE_END]
+    delivered = pool.delivered
+    if len(pool.seen) > 0:
+        delivered = delivered[begin:end]
+    changes = pool.changes
+    if len(changes) > 0:
+        changes = changes[begin:end]
+    return pool.tape[begin:end], delivered, changes
+
+
 @inner
 def begin_in(run, pool, plan, env, choice):
     market, row = choice
     entry_of = pool.table[market]
     state = run.state
-    tape = pool.tape[entry_of[TAPE_BEGIN] : entry_of[TAPE_END]]
+    tape, delivered, changes = recorded_of(pool, entry_of)
     late = len(pool.seen) > 0
     near = _nearest(pool.checkpoints, entry_of[CHECKPOINT], entry_of[CHECKPOINTS], row)
     copy_values(state, pool.checkpoints[near])
@@ -586,9 +605,8 @@ def begin_in(run, pool, plan, env, choice):
         _endow(state, cash)
         if late:
             _endow(run.seen, cash)
-    play_tape(run, tape, NO_TIME, row, 0, None)
+    play_tape(run, tape, NO_TIME, row, 0, None, changes)
     if late:
-        delivered = pool.delivered[entry_of[TAPE_BEGIN] : entry_of[TAPE_END]]
         follow_to(run, tape, delivered, state[NOW], None)
     for word in range(STEP, ENV_WORDS):
         env[word] = 0

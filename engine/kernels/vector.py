@@ -14,6 +14,7 @@ from ..compiled import (
     COLUMNS,
     FLOATS,
     JOURNAL_ROWS,
+    TABLE,
     TAPE_ROWS,
     WORDS,
     entry,
@@ -45,6 +46,7 @@ from .episodes import (
     draw_row,
     note_end,
     note_reward,
+    recorded_of,
     show_moment,
 )
 from .layout import BEST_BUY, CURSOR, Run
@@ -89,23 +91,22 @@ class Envs(NamedTuple):
     scale: float
 
 
-_TABLE = types.int64[:, ::1]
 _SHOWN = types.float32[:, ::1]
 _MASKS = types.int8[:, ::1]
 _BOOLS = types.boolean[::1]
 _ENVS = types.NamedTuple(
     [
-        _TABLE, _TABLE, JOURNAL_ROWS.copy(ndim=2), _TABLE,
-        _TABLE, _SHOWN, _MASKS, FLOATS, _TABLE, _SHOWN, _MASKS, FLOATS,
+        TABLE, TABLE, JOURNAL_ROWS.copy(ndim=2), TABLE,
+        TABLE, _SHOWN, _MASKS, FLOATS, TABLE, _SHOWN, _MASKS, FLOATS,
         WORDS, WORDS, FLOATS,
-        _TABLE, FLOATS, _BOOLS, _BOOLS, WORDS, types.float64,
+        TABLE, FLOATS, _BOOLS, _BOOLS, WORDS, types.float64,
     ],
     Envs,
 )  # fmt: skip
 _POOL = types.NamedTuple(
-    [TAPE_ROWS, WORDS, COLUMNS, WORDS, _TABLE, _TABLE, _TABLE, WORDS, JOURNAL_ROWS], Pool
+    [TAPE_ROWS, WORDS, TABLE, COLUMNS, WORDS, TABLE, TABLE, TABLE, WORDS, JOURNAL_ROWS], Pool
 )
-MANY = types.Tuple([_ENVS, _POOL, WORDS, _TABLE])
+MANY = types.Tuple([_ENVS, _POOL, WORDS, TABLE])
 """What is stepped: (envs, pool, plan, actions). actions: int64 (n, words of an action)."""
 _many = holding(MANY)
 
@@ -160,14 +161,11 @@ def step_many(held, first):
             continue
         run = _run_of(envs, pool, k)
         market = pool.table[env[MARKET]]
-        tape = pool.tape[market[TAPE_BEGIN] : market[TAPE_END]]
-        delivered = pool.delivered
-        if len(envs.seen) > 0:
-            delivered = delivered[market[TAPE_BEGIN] : market[TAPE_END]]
-        if advance(run, tape, delivered, plan, env, actions[k]) != DONE:
+        recorded = recorded_of(pool, market)
+        if advance(run, recorded, plan, env, actions[k]) != DONE:
             return k
         note_reward(run, plan, env)
-        note_end(run, len(tape), plan, env)
+        note_end(run, len(recorded[0]), plan, env)
         envs.squares[k] += float(env[REWARD_UNITS]) * float(env[REWARD_UNITS])
         _show_one(envs, pool, plan, k, run)
         if env[OVER] == 1 and plan[AUTORESET] == RESET_SAME_STEP:
@@ -201,8 +199,11 @@ def _look_ahead(envs, pool, k):
     state = envs.states[k]
     market = pool.table[envs.words[k][MARKET]]
     row = market[TAPE_BEGIN] + state[CURSOR]
+    # What lies beyond the end is fetched as well, or not at all: it is not read.
     for ahead in range(0, _LOOK_AHEAD, 3):
-        prefetch(pool.tape, min(row + ahead, len(pool.tape) - 1))
+        prefetch(pool.tape, row + ahead)
+    for ahead in range(0, _LOOK_AHEAD, 4):
+        prefetch(pool.changes, 2 * (row + ahead))
     base = base_of(state, 0)
     for side in range(2):
         level = level_at(state, base, side, state[base + BEST_BUY + side])
