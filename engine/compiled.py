@@ -16,15 +16,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
-from weakref import WeakValueDictionary
 
 import numba
 import numba.core.compiler
 import numpy as np
-from llvmlite import ir
 from llvmlite.binding import Linkage
 from numba import types
-from numba.core import cgutils
 from numba.core import ir as numba_ir
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_machinery import FunctionPass, PassManager, register_pass
@@ -262,95 +259,6 @@ def small(function: Function) -> Function:
     return _jit(function, cache=False, _nrt=False, forceinline=True, **_LINKED)
 
 
-def _declare_prefetch() -> Any:
-    @numba.extending.intrinsic
-    def fetch(typing_context, array, index):  # type: ignore[no-untyped-def]
-        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            record = context.make_array(signature.args[0])(context, builder, arguments[0])
-            place = builder.gep(record.data, [arguments[1]])
-            byte = ir.PointerType(ir.IntType(8))
-            word = ir.IntType(32)
-            kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
-            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-            flags = [ir.Constant(word, value) for value in (0, 3, 1)]
-            builder.call(function, [builder.bitcast(place, byte), *flags])
-            return context.get_dummy_value()
-
-        return types.void(array, types.int64), generate
-
-    return fetch
-
-
-if JIT_DISABLED:
-
-    def prefetch(array: np.ndarray, index: int) -> None:
-        """Ask for an element of an array to be near when it is read, soon. Reads nothing."""
-
-else:
-    prefetch = _declare_prefetch()
-
-
-class Held:
-    """Arguments that lie where kernels read them, and are kept for as long: see `holding`."""
-
-    __slots__ = ("__weakref__", "_native", "address", "values")
-
-    def __init__(self, kind: Any, values: Any):
-        """kind: numba type of the values, a tuple. Raises TypeError for values of another."""
-        self.values = values
-        self._native = np.zeros(1 if JIT_DISABLED else _words_of(kind), np.int64)
-        self.address: int = self._native.ctypes.data
-        if JIT_DISABLED:
-            _HELD[self.address] = self
-        elif _put(self.address, values) != _number_of(kind):
-            raise TypeError(f"held: {numba.typeof(values)}; expected {kind}")
-
-
-_HELD: WeakValueDictionary[int, Held] = WeakValueDictionary()
-
-
-def holding(kind: Any) -> Any:
-    """Return held(address) for kernels: the arguments, a tuple of numba type `kind`, of a `Held`.
-
-    To be handed an array takes a kernel 0.15 us at each call, which is longer than an event takes.
-    """
-    if JIT_DISABLED:
-        return lambda address: _HELD[address].values
-
-    @numba.extending.intrinsic
-    def held(typing_context, address):  # type: ignore[no-untyped-def]
-        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            place = context.get_value_type(kind).as_pointer()
-            return builder.load(builder.inttoptr(arguments[0], place))
-
-        return kind(types.int64), generate
-
-    return held
-
-
-@functools.cache
-def _words_of(kind: Any) -> int:
-    context = numba.core.registry.cpu_target.target_context
-    return -(-context.get_abi_sizeof(context.get_value_type(kind)) // 8)
-
-
-@functools.cache
-def _number_of(kind: Any) -> int:
-    return int.from_bytes(hashlib.sha256(str(kind).encode()).digest()[:7])
-
-
-@numba.extending.intrinsic
-def _store(typing_context, address, values):  # type: ignore[no-untyped-def]
-    """Lay values down at an address; return the number of their type."""
-
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        place = context.get_value_type(values).as_pointer()
-        builder.store(arguments[1], builder.inttoptr(arguments[0], place))
-        return context.get_constant(types.int64, _number_of(values))
-
-    return types.int64(types.int64, values), generate
-
-
 def typed(*arguments: Any, returns: Any = types.void) -> Any:
     """Return the numba type of a first-class function with these argument types."""
     return types.FunctionType(returns(*arguments))
@@ -406,8 +314,3 @@ def _ignore_literals(kernel: Any) -> None:
         return template(tuple(map(types.unliteral, arguments)), keywords)
 
     kernel.get_call_template = get_call_template
-
-
-@entry
-def _put(address, values):  # type: ignore[no-untyped-def]
-    return _store(address, values)

@@ -15,8 +15,8 @@ import attrs
 import numpy as np
 
 from .codecs import Codec, GivenCodec
-from .compiled import Held
 from .errors import TapeError
+from .intrinsics import Held
 from .kernels import episodes as kernel
 from .kernels import features as shared
 from .kernels import observe as own

@@ -18,8 +18,8 @@ from gymnasium.vector.utils import batch_space
 
 from foldbook.engine import CapacityError
 from foldbook.engine.codecs import Codec, array_of
-from foldbook.engine.compiled import Held
 from foldbook.engine.episodes import env_words, pool_of
+from foldbook.engine.intrinsics import Held
 from foldbook.engine.kernels import episodes as kernel
 from foldbook.engine.kernels import observe as own
 from foldbook.engine.kernels import vector as many

@@ -23,12 +23,20 @@ from ..compiled import (
     TAPE_ROWS,
     WORDS,
     entry,
-    holding,
     inner,
     small,
     types,
 )
-from ..schema import NO_MARKET, NO_TIME, CauseKind, JournalKind, MarketStatus, OrderFlag
+from ..intrinsics import holding, mixed, word
+from ..schema import (
+    JOURNAL_DTYPE,
+    NO_MARKET,
+    NO_TIME,
+    CauseKind,
+    JournalKind,
+    MarketStatus,
+    OrderFlag,
+)
 from ..units import PPM, SECOND
 from .book import base_of, visible_best
 from .codecs import CODEC, CODEC_WORDS, GIVEN, act, copy_values, mask_actions
@@ -153,8 +161,7 @@ _CAUSE_TIMER = int(CauseKind.TIMER)
 _SETTLED = int(MarketStatus.SETTLED)
 _FOREVER = 1 << 62
 _CONTRACT = 100
-_LANE = (1 << 31) - 1
-_TOP = (1 << 33) - 1
+_ROW_WORDS = JOURNAL_DTYPE.itemsize // 8
 
 
 class Pool(NamedTuple):
@@ -398,7 +405,7 @@ def read(run, env):
             env[FILLS_ALL] += 1
         if kind == _MISSED or (kind == _FILL and row["flags"] & _TAKES_DEPTH != 0):
             env[TAKES] = 1
-        _digest(env, row)
+        _digest(env, run.rows, number - base)
     env[READ] = state[JOURNAL_COUNT]
 
 
@@ -416,45 +423,13 @@ def _forget(run):
 
 
 @inner
-def _digest(env, row):
-    """Fold the fields of a journal row into the running digest, four lanes of 31 bits."""
-    small_fields = (
-        np.int64(row["kind"])
-        | np.int64(row["reason"]) << 8
-        | np.int64(row["side"]) << 16
-        | np.int64(row["tif"]) << 24
-        | np.int64(row["flags"]) << 32
-        | np.int64(row["liquidity"]) << 40
-        | np.int64(row["evidence"]) << 48
-        | np.int64(row["cause_kind"]) << 56
-    )
-    lane = _mixed(env[DIGEST], row["ts"])
-    lane = _mixed(lane, row["fee"])
-    lane = _mixed(lane, row["expires"])
-    lane = _mixed(lane, row["carry"])
-    env[DIGEST] = _mixed(lane, np.int64(row["group"]))
-    lane = _mixed(env[DIGEST + 1], row["qty"])
-    lane = _mixed(lane, row["reserved"])
-    lane = _mixed(lane, row["arrives"])
-    lane = _mixed(lane, np.int64(row["order"]) << 31 ^ np.int64(row["price"]))
-    env[DIGEST + 1] = _mixed(lane, small_fields)
-    lane = _mixed(env[DIGEST + 2], row["left"])
-    lane = _mixed(lane, row["ahead"])
-    lane = _mixed(lane, row["client_id"])
-    env[DIGEST + 2] = _mixed(lane, np.int64(row["market"]) << 31 ^ np.int64(row["row"]))
-    lane = _mixed(env[DIGEST + 3], row["cash"])
-    lane = _mixed(lane, row["claim"])
-    lane = _mixed(lane, row["guessed"])
-    env[DIGEST + 3] = _mixed(lane, np.int64(row["cause_row"]) << 31 ^ np.int64(row["cause_market"]))
-
-
-@small
-def _mixed(lane, value):
-    """Return a lane, below 2^31, with all bits of a value mixed in; nothing overflows."""
-    x = lane * 1_540_483_477 + (value & _LANE)
-    x = (x ^ (x >> 31)) & _LANE
-    x = x * 1_597_334_677 + ((value >> 31) & _TOP)
-    return (x ^ (x >> 31)) & _LANE
+def _digest(env, rows, number):
+    """Fold a journal row into the running digest, one word of it after the other in each lane."""
+    for lane in range(LANES):
+        digest = env[DIGEST + lane]
+        for place in range(lane, _ROW_WORDS, LANES):
+            digest = mixed(digest, word(rows, number, place))
+        env[DIGEST + lane] = digest
 
 
 @inner
@@ -608,8 +583,8 @@ def begin_in(run, pool, plan, env, choice):
     play_tape(run, tape, NO_TIME, row, 0, None, changes)
     if late:
         follow_to(run, tape, delivered, state[NOW], None)
-    for word in range(STEP, ENV_WORDS):
-        env[word] = 0
+    for place in range(STEP, ENV_WORDS):
+        env[place] = 0
     env[MARKET] = market
     env[EPISODE] += 1
     env[STARTED_AT] = state[NOW]

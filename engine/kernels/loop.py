@@ -254,10 +254,10 @@ def fold_known(state, tape, changes, i, stop):
             break
         level = change & _LEVEL
         left = changes[i, 1]
-        if state[level + TAKEN] | state[level + OWN] != 0:
-            if state[level + OWN] != 0:
-                break
-            state[level + TAKEN] = min(state[level + TAKEN], left)
+        if state[level + OWN] != 0:
+            break
+        # Whether anything was taken there, no processor can guess: so it is not asked.
+        state[level + TAKEN] = min(state[level + TAKEN], left)
         state[level + QTY] = left
         i += 1
     if i > first:

@@ -18,16 +18,18 @@ from ..compiled import (
     TAPE_ROWS,
     WORDS,
     entry,
-    holding,
     inner,
-    prefetch,
     types,
 )
+from ..intrinsics import holding, prefetch
 from .book import base_of, level_at
 from .codecs import copy_values
 from .episodes import (
     AUTORESET,
+    CADENCE,
     DONE,
+    EVERY,
+    EVERY_EVENTS,
     MARKET,
     OVER,
     RESET_NEXT_STEP,
@@ -152,7 +154,7 @@ def step_many(held, first):
     if first == 0:
         envs.begun[0] = 0
     for k in range(first, len(envs.words)):
-        _look_ahead(envs, pool, k + 2)
+        _look_ahead(envs, pool, plan, k + 2)
         env = envs.words[k]
         if env[OVER] == 1:
             if plan[AUTORESET] == RESET_NEXT_STEP:
@@ -191,7 +193,7 @@ def _tell(envs, k, ended):
 
 
 @inner
-def _look_ahead(envs, pool, k):
+def _look_ahead(envs, pool, plan, k):
     """Fetch what the step of an environment is about to read: nobody can guess where on the tape
     it stands."""
     if k >= len(envs.words):
@@ -204,6 +206,10 @@ def _look_ahead(envs, pool, k):
         prefetch(pool.tape, row + ahead)
     for ahead in range(0, _LOOK_AHEAD, 4):
         prefetch(pool.changes, 2 * (row + ahead))
+    width = pool.columns.shape[1]
+    shown = row + (plan[EVERY] if plan[CADENCE] == EVERY_EVENTS else 1) - 1
+    for ahead in range(2):
+        prefetch(pool.columns, (shown + ahead) * width)
     base = base_of(state, 0)
     for side in range(2):
         level = level_at(state, base, side, state[base + BEST_BUY + side])
