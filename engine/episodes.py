@@ -135,6 +135,7 @@ class Plan:
 
     starts: "first" (the first moment with a quote) or "random" (any). choice: of the market of the
     next episode, "random" or "next". steps_max: 0 no limit; lasts: of an episode, ns, 0 no limit.
+    masks: whether it is worked out which actions make sense.
     Raises ValueError for a value that is none of these, TypeError for a number that is no int.
     """
 
@@ -146,6 +147,7 @@ class Plan:
     lasts: int = _number(0)
     rewards: Rewards = Rewards()
     keeps_journal: bool = True
+    masks: bool = True
 
     def __attrs_post_init__(self) -> None:
         for name, value, known in (
@@ -156,6 +158,11 @@ class Plan:
                 raise ValueError(f"{name}: {value!r}; expected {', '.join(known)}")
         if self.steps_max < 0 or self.lasts < 0:
             raise ValueError(f"steps_max {self.steps_max}, lasts {self.lasts}: expected 0 or more")
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether it is known which actions make sense."""
+        return self.masks and self.codec.has_mask
 
     def words(self, slack: int, room: int = DECISION_ROOM) -> np.ndarray:
         """Return the plan as kernels read it: int64, shape (kernels.episodes.PLAN_WORDS,).
@@ -174,7 +181,7 @@ class Plan:
             kernel.ROOM: 2 * slack,
             kernel.ROOM_TO_DECIDE: room * slack,
             kernel.KEEPS_JOURNAL: int(self.keeps_journal),
-            kernel.HAS_MASK: int(self.codec.has_mask and isinstance(self.codec, Codec)),
+            kernel.HAS_MASK: int(self.has_mask and isinstance(self.codec, Codec)),
             kernel.CHOICE: _CHOICES[self.choice],
             kernel.STARTS: _STARTS[self.starts],
             **self.rewards.words(),
@@ -398,7 +405,7 @@ class Episode:
         )
         self.action = np.zeros(markets * len(codec.dims), np.int64)
         self.observation = np.zeros(markets * len(course.features), np.float32)
-        self.mask = np.ones(markets * codec.dims[0] if codec.has_mask else 0, np.int8)
+        self.mask = np.ones(markets * codec.dims[0] if plan.has_mask else 0, np.int8)
         self._scratch = np.zeros(len(course.simulation.bus.state), np.int64), np.zeros(own.FEATURES)
         self._fill = filler(course.features)
         self._put(course.fresh())

@@ -42,7 +42,7 @@ class Held:
         self.address: int = self._native.ctypes.data
         if JIT_DISABLED:
             _HELD[self.address] = self
-        elif _put(self.address, values) != _number_of(kind):
+        elif not _put(self.address, _number_of(kind), values):
             raise TypeError(f"held: {numba.typeof(values)}; expected {kind}")
 
 
@@ -80,20 +80,24 @@ def _number_of(kind: Any) -> int:
 
 
 @intrinsic
-def _store(typing_context, address, values):  # type: ignore[no-untyped-def]
-    """Lay values down at an address; return the number of their type."""
+def _store(typing_context, address, number, values):  # type: ignore[no-untyped-def]
+    """Lay values down at an address, if `number` is that of their type; return whether it is."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        place = context.get_value_type(values).as_pointer()
-        builder.store(arguments[1], builder.inttoptr(arguments[0], place))
-        return context.get_constant(types.int64, _number_of(values))
+        fits = builder.icmp_signed(
+            "==", arguments[1], context.get_constant(types.int64, _number_of(values))
+        )
+        with builder.if_then(fits):
+            place = context.get_value_type(values).as_pointer()
+            builder.store(arguments[2], builder.inttoptr(arguments[0], place))
+        return fits
 
-    return types.int64(types.int64, values), generate
+    return types.boolean(types.int64, types.int64, values), generate
 
 
 @entry
-def _put(address, values):  # type: ignore[no-untyped-def]
-    return _store(address, values)
+def _put(address, number, values):  # type: ignore[no-untyped-def]
+    return _store(address, number, values)
 
 
 # Single instructions.

@@ -22,7 +22,7 @@ from foldbook.engine.ledger import LEDGER_DTYPE, ledger
 from foldbook.engine.schema import Mark
 from foldbook.engine.simulation import Simulation
 
-from .setting import Place, Setting, check_options, needs_reset, seed_of
+from .setting import Place, Setting, check_options, needs_reset, no_mask, seed_of
 
 _STEP, _VALUE, _CASH, _POSITION, _FILLS, _ROWS, _UNITS, _REWARD, _TERMINATED, _TRUNCATED = (
     word - kernel.MARKET
@@ -65,7 +65,7 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
         slots = self.setting.slots
         self._choices = 0 if self._given or slots * len(codec.dims) > 1 else codec.dims[0]
         self._scale = self.setting.scale
-        self._has_mask = codec.has_mask
+        self._has_mask = self.setting.plan.has_mask
         self._hindsight = self.setting.choice.hindsight
         self._is_stacked = self.setting.stack > 1
         self._keeps = self.setting.plan.keeps_journal
@@ -226,13 +226,10 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
     def action_masks(self) -> np.ndarray:
         """Return which actions make sense now: bool, shape (actions,).
 
-        Raises TypeError for a codec that has no mask.
+        Raises TypeError for a codec that has no mask, and where none are worked out.
         """
         if not self._has_mask:
-            raise TypeError(
-                f"actions {self._codec.name!r} have no mask: use limit5, sized21, now5, or a codec "
-                "of your own with a method mask"
-            )
+            raise TypeError(no_mask(self.setting))
         return self._mask_of(self._playing()) == 1
 
     # What came of it.

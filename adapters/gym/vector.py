@@ -28,7 +28,7 @@ from foldbook.engine.observations import filler_of_many
 from foldbook.engine.schema import JOURNAL_DTYPE
 
 from .env import statistics_of
-from .setting import Setting, check_options, needs_reset, seed_of, seeds_of
+from .setting import Setting, check_options, needs_reset, no_mask, seed_of, seeds_of
 
 _MODES = {
     AutoresetMode.NEXT_STEP: kernel.RESET_NEXT_STEP,
@@ -95,7 +95,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self._copy = copy
-        self._has_mask = self.codec.has_mask
+        self._has_mask = self.setting.plan.has_mask
         courses = [self.setting.course(market) for market in self.setting.choice.markets]
         self.courses = tuple(courses)
         self.markets = tuple(ticker for _, ticker in self.setting.choice.markets)
@@ -144,7 +144,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
             np.zeros(count, np.bool_),
             np.zeros(count, np.bool_),
             np.zeros(1, np.int64),
-            self.setting.scale,
+            np.array([self.setting.scale]),
         )
         self._envs = whole
         self._actions = np.zeros((count, len(self.codec.dims)), np.int64)
@@ -247,7 +247,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
                 other.result()
         envs = self._envs
         infos = self._infos(np.concatenate([block.envs.told for block in self._blocks], axis=1))
-        if any(block.begun[0] for block in self._blocks):
+        if self._blocks[0].begun[0] or self._blocks[-1].begun[0]:
             self._begin(words[:, kernel.STEP] == 0, infos)
         elif self.setting.stack > 1:
             self._push()
@@ -367,10 +367,10 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
     def action_masks(self) -> np.ndarray:
         """Return which actions make sense now: bool, shape (environments, actions).
 
-        Raises TypeError for a codec that has no mask.
+        Raises TypeError for a codec that has no mask, and where none are worked out.
         """
         if not self._has_mask:
-            raise TypeError(f"actions {self.codec.name!r} have no mask")
+            raise TypeError(no_mask(self.setting))
         self._check_begun()
         return self._envs.masks == 1
 

@@ -43,6 +43,7 @@ from .layout import (
 from .orders import next_of, slot_at
 from .positions import position_at
 from .refusals import (
+    UNDECIDED,
     Command,
     amend_refusal,
     any_order_refusal,
@@ -363,14 +364,17 @@ def mask_actions(run, market, codec, scratch, mask):
         rests and held[1][4] and seen[TOKEN_RATE] > 0,
         rests and held[0][4] and seen[TOKEN_RATE] > 0,
     )
-    plain = (0, 0)
+    # What a glance says of the largest new order, once for each side: most are taken, with all
+    # smaller ones.
+    most = 0
+    glances = (UNDECIDED, UNDECIDED)
     if takes_orders:
         most = _largest_size(codec)
         buys = not costs[0] and (not rests or held[0][0] == 0)
         sells = not costs[1] and (not rests or held[1][0] == 0)
-        plain = (
-            _plain_size(as_is, market, (0, prices[0], most, tif)) if buys else 0,
-            _plain_size(as_is, market, (1, prices[1], most, tif)) if sells else 0,
+        glances = (
+            _glance(as_is, market, (0, prices[0], most, tif)) if buys else UNDECIDED,
+            _glance(as_is, market, (1, prices[1], most, tif)) if sells else UNDECIDED,
         )
     trial = Run(scratch, run.rows, run.places, scratch, run.tables)
     freed = -1
@@ -381,12 +385,13 @@ def mask_actions(run, market, codec, scratch, mask):
             action += 1
             size = codec[FIRST_SIZE + number]
             side, qty = wanted_order(intent, size, position)
-            if qty <= plain[side]:
-                mask[action] = 1 if qty > 0 else 0
-                continue
             mask[action] = 0
             if qty == 0:
                 continue
+            if glances[side] == _NONE:
+                mask[action] = 1
+                continue
+            is_refused = qty == most and glances[side] != UNDECIDED
             order = held[side]
             command = Command(market, 0, side, prices[side], qty, tif, 0, NO_TIME, 0, 0, 0, 0, 0)
             if rests and order[0] != 0:
@@ -398,7 +403,7 @@ def mask_actions(run, market, codec, scratch, mask):
                     continue
                 price = price if moves else KEEP
                 command = Command(market, order[0], side, price, total, tif, 0, KEEP, 0, 0, 0, 0, 0)
-            if not costs[side]:
+            if not costs[side] and not is_refused:
                 mask[action] = _is_taken(as_is, command, takes_orders)
             if mask[action] == 1 or not (rests and held[1 - side][4]):
                 continue
@@ -418,12 +423,11 @@ def _largest_size(codec):
 
 
 @inner
-def _plain_size(run, market, terms):
-    """Return the size of an order, (side, price, size, TimeInForce), if the venue takes it and all
-    smaller ones; 0 if each of them must be asked for."""
+def _glance(run, market, terms):
+    """Return what `glance_refusal` says of a new order, (side, price, size, TimeInForce)."""
     side, price, size, tif = terms
     command = Command(market, 0, side, price, size, tif, 0, NO_TIME, 0, 0, 0, 0, 0)
-    return size if glance_refusal(run, command) == _NONE else 0
+    return glance_refusal(run, command)
 
 
 @inner

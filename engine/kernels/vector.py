@@ -67,8 +67,8 @@ class Envs(NamedTuple):
     last_observations, last_masks, last_squares: of episodes that ended within the step. weights:
     int64, of the markets, added up. trial: int64, as long as a state. scratch: float64.
 
-    What a step came to is written into told (int64 (TOLD, n)), rewards (float64 (n,), times
-    `scale`), terminated and truncated (bool (n,)); begun: int64 (1,), episodes that began."""
+    What a step came to is written into told (int64 (TOLD, n)), rewards (float64 (n,), times scale,
+    float64 (1,)), terminated and truncated (bool (n,)); begun: int64 (1,), episodes that began."""
 
     states: np.ndarray
     seen: np.ndarray
@@ -90,7 +90,7 @@ class Envs(NamedTuple):
     terminated: np.ndarray
     truncated: np.ndarray
     begun: np.ndarray
-    scale: float
+    scale: np.ndarray
 
 
 _SHOWN = types.float32[:, ::1]
@@ -101,7 +101,7 @@ _ENVS = types.NamedTuple(
         TABLE, TABLE, JOURNAL_ROWS.copy(ndim=2), TABLE,
         TABLE, _SHOWN, _MASKS, FLOATS, TABLE, _SHOWN, _MASKS, FLOATS,
         WORDS, WORDS, FLOATS,
-        TABLE, FLOATS, _BOOLS, _BOOLS, WORDS, types.float64,
+        TABLE, FLOATS, _BOOLS, _BOOLS, WORDS, FLOATS,
     ],
     Envs,
 )  # fmt: skip
@@ -185,7 +185,7 @@ def _tell(envs, k, ended):
     for number in range(TOLD):
         envs.told[number, k] = words[MARKET + number]
     envs.told[REWARD_UNITS - MARKET, k] = ended[REWARD_UNITS]
-    envs.rewards[k] = ended[REWARD] * envs.scale
+    envs.rewards[k] = ended[REWARD] * envs.scale[0]
     envs.terminated[k] = ended[TERMINATED] == 1
     envs.truncated[k] = ended[TRUNCATED] == 1
     if words[STEP] == 0:
