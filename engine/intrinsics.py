@@ -140,6 +140,36 @@ def _mixed(typing_context, lane, word):  # type: ignore[no-untyped-def]
     return types.int64(types.int64, types.int64), generate
 
 
+@intrinsic
+def _load_now(typing_context, words, place):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        return builder.load_atomic(builder.gep(array.data, [arguments[1]]), "seq_cst", 8)
+
+    return types.int64(words, types.int64), generate
+
+
+@intrinsic
+def _store_now(typing_context, words, place, value):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place = builder.gep(array.data, [arguments[1]])
+        builder.store_atomic(arguments[2], place, "seq_cst", 8)
+        return context.get_dummy_value()
+
+    return types.void(words, types.int64, types.int64), generate
+
+
+def load_now(words: np.ndarray, place: int) -> int:
+    """Return an int64 word as other threads have left it by now."""
+    return int(words[place])
+
+
+def store_now(words: np.ndarray, place: int, value: int) -> None:
+    """Write an int64 word before anything that follows; other threads see it after all before."""
+    words[place] = value
+
+
 def prefetch(array: np.ndarray, index: int) -> None:
     """Ask for an element of an array to be near when it is read, soon. Reads nothing."""
 
@@ -158,3 +188,4 @@ def mixed(lane: int, word: int) -> int:
 
 if not JIT_DISABLED:
     prefetch, word, mixed = _prefetch, _word, _mixed
+    load_now, store_now = _load_now, _store_now

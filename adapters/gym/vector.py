@@ -7,7 +7,6 @@ an environment by itself. Two threads may share the work: the kernels hold no lo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +17,7 @@ from gymnasium.vector.utils import batch_space
 
 from foldbook.engine import CapacityError
 from foldbook.engine.codecs import Codec, array_of
+from foldbook.engine.compiled import JIT_DISABLED
 from foldbook.engine.episodes import env_words, pool_of
 from foldbook.engine.intrinsics import Held
 from foldbook.engine.kernels import episodes as kernel
@@ -29,6 +29,7 @@ from foldbook.engine.schema import JOURNAL_DTYPE
 
 from .env import statistics_of
 from .setting import Setting, check_options, needs_reset, no_mask, seed_of, seeds_of
+from .threads import Worker
 
 _MODES = {
     AutoresetMode.NEXT_STEP: kernel.RESET_NEXT_STEP,
@@ -59,7 +60,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
 
     metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
     # Before version 1.4 Gymnasium closes what was never made, too: options may have been refused.
-    _workers: ThreadPoolExecutor | None = None
+    _worker: Worker | None = None
 
     def __init__(
         self,
@@ -155,7 +156,8 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         self._frames, self._last_frames = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         self._all = np.ones(count, np.bool_)
         self._all.flags.writeable = False
-        self._workers = ThreadPoolExecutor(1) if len(self._blocks) > 1 else None
+        threaded = len(self._blocks) > 1 and not JIT_DISABLED
+        self._worker = Worker(self._blocks[1].held) if threaded else None
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -237,14 +239,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         if self.mode is AutoresetMode.DISABLED and words[:, kernel.OVER].any():
             raise needs_reset(begun=True)
         self._take(actions)
-        if self._workers is None:
-            self._step_block(self._blocks[0])
-        else:
-            other = self._workers.submit(self._step_block, self._blocks[1])
-            try:
-                self._step_block(self._blocks[0])
-            finally:
-                other.result()
+        self._step_blocks()
         envs = self._envs
         infos = self._infos(np.concatenate([block.envs.told for block in self._blocks], axis=1))
         if self._blocks[0].begun[0] or self._blocks[-1].begun[0]:
@@ -291,11 +286,22 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
             return
         self._actions[:] = self.codec.validate_many(given.reshape(self._actions.shape))
 
-    def _step_block(self, block: _Block) -> None:
-        where, envs, address = block.where, block.envs, block.held.address
+    def _step_blocks(self) -> None:
         if self._keeps and self.mode is AutoresetMode.NEXT_STEP:
-            self._turn(where)
-        done = many.step_many(address, 0)
+            self._turn(slice(0, self.num_envs))
+        if self._worker is None:
+            for block in self._blocks:
+                self._finish(block, many.step_many(block.held.address, 0))
+            return
+        self._worker.ask()
+        first = many.step_many(self._blocks[0].held.address, 0)
+        second = self._worker.answer()
+        self._finish(self._blocks[0], first)
+        self._finish(self._blocks[1], second)
+
+    def _finish(self, block: _Block, done: int) -> None:
+        """See that the step of a block is complete, of which so many environments are done."""
+        where, envs, address = block.where, block.envs, block.held.address
         while done < len(envs.words):
             bus = self.courses[0].simulation.bus
             if envs.states[done, ERROR]:
@@ -410,8 +416,8 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the threads."""
-        if self._workers is not None:
-            self._workers.shutdown()
+        if self._worker is not None:
+            self._worker.close()
 
 
 def _told(words: np.ndarray) -> np.ndarray:

@@ -256,22 +256,16 @@ def act(run, market, codec, action):
         _act_quote(run, market, codec, action)
         return
     seen = run.seen
-    base = base_of(seen, market)
     intent, size = wanted_intent(codec, action[0])
-    quote = _quote(seen, base)
-    grid = _grid(seen, base)
-    policy = codec[POLICY]
     if intent == HOLD:
-        for side in range(2):
-            order = own_order(seen, market, side)
-            price = wanted_price(policy, side, quote, grid)
-            if order[0] > 0 and price != KEEP and has_moved(grid, order[1], price):
-                amend(run, market, order[0], price, KEEP)
+        _follow_market(run, market, codec)
         return
     side, qty = wanted_order(intent, size, seen[position_at(market) + POSITION])
     if qty == 0:
         return
-    price = wanted_price(policy, side, quote, grid)
+    base = base_of(seen, market)
+    grid = _grid(seen, base)
+    price = wanted_price(codec[POLICY], side, _quote(seen, base), grid)
     if codec[CODEC] == NOW:
         submit_as(run, market, side, (price, qty, _IOC, 0))
         return
@@ -284,6 +278,20 @@ def act(run, market, codec, action):
     changes = price != KEEP and has_moved(grid, order[1], price)
     if changes or total != order[2]:
         amend(run, market, order[0], price if changes else KEEP, total)
+
+
+@inner
+def _follow_market(run, market, codec):
+    """Amend the own orders from whose price the wanted one has moved."""
+    seen = run.seen
+    base = base_of(seen, market)
+    for side in range(2):
+        order = own_order(seen, market, side)
+        if order[0] > 0:
+            grid = _grid(seen, base)
+            price = wanted_price(codec[POLICY], side, _quote(seen, base), grid)
+            if price != KEEP and has_moved(grid, order[1], price):
+                amend(run, market, order[0], price, KEEP)
 
 
 @small
