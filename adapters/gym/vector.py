@@ -148,6 +148,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
             np.array([self.setting.scale]),
         )
         self._envs = whole
+        self._shape = self.action_space.shape
         self._actions = np.zeros((count, len(self.codec.dims)), np.int64)
         cuts = [count * part // threads for part in range(threads + 1)]
         wheres = [slice(*cut) for cut in pairwise(cuts) if cut[0] < cut[1]]
@@ -211,7 +212,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         if self._fill is not None:
             self._fill(self._envs, self._pool)
         self._frames[mask] = self._envs.observations[mask, None]
-        return self._out(), self._infos(_told(words))
+        return self._out(), self._infos(_told_by(words))
 
     def _reset_mask(self, given: dict[str, Any]) -> np.ndarray:
         mask = given.get("reset_mask", np.ones(self.num_envs, np.bool_))
@@ -241,13 +242,19 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         self._take(actions)
         self._step_blocks()
         envs = self._envs
-        infos = self._infos(np.concatenate([block.envs.told for block in self._blocks], axis=1))
+        infos = self._infos(self._told())
         if self._blocks[0].begun[0] or self._blocks[-1].begun[0]:
             self._begin(words[:, kernel.STEP] == 0, infos)
         elif self.setting.stack > 1:
             self._push()
         rewards, terminated = envs.rewards.copy(), envs.terminated.copy()
         return self._out(), rewards, terminated, envs.truncated.copy(), infos
+
+    def _told(self) -> np.ndarray:
+        """Return what the step came to in each environment: int64 (many.TOLD, environments)."""
+        if len(self._blocks) == 1:
+            return self._blocks[0].envs.told.copy()
+        return np.concatenate([block.envs.told for block in self._blocks], axis=1)
 
     def _push(self) -> None:
         """Put the new observations behind those before them."""
@@ -271,12 +278,12 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
             if self.setting.stack > 1:
                 finals[k] = np.concatenate([self._frames[k, 1:], last[k : k + 1]])
         infos["final_obs"], infos["_final_obs"] = finals, ended
-        told = self._infos(_told(self._envs.last_words), ended)
+        told = self._infos(_told_by(self._envs.last_words), ended)
         infos["final_info"], infos["_final_info"] = told, ended
 
     def _take(self, actions: Any) -> None:
         given = array_of(actions)
-        if given.shape != self.action_space.shape:
+        if given.shape != self._shape:
             raise ValueError(
                 f"actions: shape {given.shape}; expected {self.action_space.shape}, an action for "
                 "each environment"
@@ -363,8 +370,8 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         which, masks = self._all, self._envs.masks
         if ended is not None:
             which, masks = ended, self._envs.last_masks
-        infos: dict[str, Any] = dict(zip(_TOLD, told, strict=True))
-        infos.update(dict.fromkeys(_WHICH, which))
+        infos: dict[str, Any] = dict.fromkeys(_WHICH, which)
+        infos.update(zip(_TOLD, told, strict=True))
         if self._has_mask:
             infos["action_mask"] = masks.copy() if self._copy else masks
             infos["_action_mask"] = which
@@ -420,7 +427,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
             self._worker.close()
 
 
-def _told(words: np.ndarray) -> np.ndarray:
+def _told_by(words: np.ndarray) -> np.ndarray:
     """Return what words of environments tell: int64, shape (len(_TOLD), environments)."""
     return words[:, kernel.MARKET : kernel.MARKET + many.TOLD].T.copy()
 
