@@ -110,15 +110,16 @@ def _inflate(
 ) -> Iterator[tuple[bytes, int]]:
     """Inflate all members of a gzip file; report one that is cut off or damaged."""
     inflater = isal_zlib.decompressobj(31)
-    whole = True
+    whole, size = True, 0
     while data := file.read(read_bytes):
         text, bytes_read = [], len(data)
+        size += bytes_read
         while data:
             try:
                 text.append(inflater.decompress(data))
             except isal_zlib.error as error:  # type: ignore[misc]
                 yield b"".join(text), bytes_read
-                problems.damaged(path, f"damaged gzip: {error}")
+                problems.damaged(path, f"damaged gzip: {error}, before byte {size}")
                 return
             whole = inflater.eof
             data = inflater.unused_data.lstrip(b"\0") if whole else b""
@@ -126,4 +127,4 @@ def _inflate(
                 inflater = isal_zlib.decompressobj(31)
         yield b"".join(text), bytes_read
     if not whole:
-        problems.damaged(path, "truncated gzip: the file ends before its data does")
+        problems.damaged(path, f"truncated gzip: the file ends at byte {size}, before its data")
