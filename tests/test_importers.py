@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import click
 import pytest
-from test_kalshi_ws import BOOK, delta, line, numbered, snapshot, stamp, trade, write
+from test_kalshi_ws import BOOK, delta, line, numbered, record, snapshot, stamp, trade, write
 
 from foldbook.adapters import cli, sessions
 from foldbook.adapters.cli.imports import command_of
@@ -138,6 +138,40 @@ def test_a_package_of_ones_own_adds_an_importer(tmp_path):
     rows = sessions.load(tmp_path / session["session"]).tape.rows
     assert [(int(row["price"]), int(row["side"])) for row in rows
             if row["kind"] == TapeKind.SNAPSHOT_LEVEL] == [(4200, 1)]
+
+
+@pytest.mark.parametrize("more", [(), ("--group",), ("--workers", "2")])
+def test_markets_that_the_metadata_does_not_know_are_named(run, tmp_path, more):
+    """One of two has a record: the other is in the report, and in a line for people; a folder that
+    knows neither names both."""
+    for ticker in ("KXA-1", "KXB-1"):
+        folder = tmp_path / "in" / ticker
+        folder.mkdir(parents=True)
+        write(folder, numbered([snapshot(0, *BOOK, ticker=ticker)]))
+    known = record(tmp_path)
+    words = ("import", "kalshi-ws", "in", "--to", "out", "--metadata", known, *more)
+    found = json.loads(run(*words, "--json")[1])["sessions"]
+    assert [each for report in found for each in report["unlisted"]] == ["KXB-1"]
+    assert "no record in --metadata of 1 market: KXB-1; their grid, close and result" in (
+        run(*words)[1])
+    record(tmp_path, ticker="KXC-1")
+    assert "no record in --metadata of 2 markets: KXA-1, KXB-1;" in run(*words)[1]
+    status, out, _ = run(*words[:-2 - len(more)], *more)
+    assert (status, "no record" in out) == (0, False)
+
+
+@pytest.mark.parametrize("importer", ["kalshi-ws", "polymarket-ws", "polymarket"])
+def test_a_folder_without_any_metadata_is_an_error(run, tmp_path, importer):
+    """Before anything is read: it is a mistaken path."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("nothing")
+    write(tmp_path, numbered([snapshot(0, *BOOK)]), "r.jsonl")
+    source = "r.jsonl" if importer != "polymarket" else "r.parquet"
+    (tmp_path / "r.parquet").touch()
+    status, out, err = run("import", importer, source, "--to", "out", "--metadata", "empty")
+    assert (status, out) == (2, "")
+    assert err.startswith("foldbook: empty: no metadata: ")
+    assert not (tmp_path / "out" / "KXA-1").exists()
 
 
 def test_an_option_that_no_flag_can_give_is_named():

@@ -172,6 +172,7 @@ def compact(
         f"frames {done.first} to {done.next - 1}: {done.heard} heard, {done.control} of control",
         show.table(rows, *columns),
         *[text for each in found["sessions"] for text in each["examples"]][:reports.EXAMPLES_MAX],
+        *reports.unlisted(found["sessions"]),
         *(f"damaged: {each}" for each in done.damage), *removed,
         *([done.kept] if done.kept else []),
     )

@@ -54,9 +54,11 @@ class MarketRecord:
 
 
 class MarketRecords:
-    """The records in a file or folder. Raises TapeError for a file that is no such record."""
+    """The records in a file or folder. Raises TapeError for a file that is no such record, and
+    where there is none."""
 
     def __init__(self, metadata: Path | None):
+        self._is_given = metadata is not None
         self._records: dict[str, MarketRecord] = {}
         self._tokens: dict[str, MarketRecord] = {}
         if metadata is None:
@@ -70,6 +72,12 @@ class MarketRecords:
                 for token in (record.yes, record.no):
                     if token is not None:
                         self._tokens[token] = record
+        if not self._records:
+            raise TapeError(f"{path}: no metadata: it holds no record of a market")
+
+    def lacks(self, condition: str) -> bool:
+        """Whether metadata was given, and has no record of this market."""
+        return self._is_given and condition not in self._records
 
     def of(self, condition: str) -> MarketRecord:
         """Return what is known of a market; its id alone if there is no record."""

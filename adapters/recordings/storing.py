@@ -36,6 +36,7 @@ class RecordedMarket:
     rows: its tape, TAPE_DTYPE, market index 0. recording, files: where it is from, for people.
     counts: raw messages by kind (RAW_COUNTS), and more. facts: what `describe` may say of it.
     feed_offset_ns: smallest receive minus exchange time. session_facts: facts of its session.
+    is_unlisted: metadata was given, and has no record of it.
     """
 
     market: Market
@@ -54,6 +55,7 @@ class RecordedMarket:
     feed_offset_ns: int | None = None
     has_receipts: bool = True
     session_facts: Mapping[str, Any] = attrs.field(factory=dict)
+    is_unlisted: bool = False
 
     events: int = attrs.field()
     """Rows of the tape: known where the rows are not at hand, too."""
@@ -192,6 +194,7 @@ class Store:
             identified=queue.identified,
             ambiguous=queue.ambiguous,
             missing=queue.missing,
+            unlisted=tuple(each.ticker for each in members if each.is_unlisted),
             written=not self._dry_run,
         )
 
