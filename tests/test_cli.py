@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_kalshi_ws import BOOK, delta, numbered, snapshot, write
+from unprivileged import open_folder, unprivileged
 
 from foldbook.adapters import cli, journals, sessions, synthetic
 from foldbook.adapters.cli import commands, models, plugins, show
@@ -490,13 +491,67 @@ def test_a_strategy_that_cannot_be_made(here, run):
     assert re.search(r"strategy: .*mine\.py:\d+: LookupError: I have no seed", one_line(err))
 
 
-@pytest.mark.parametrize("place", ["", ".", "session", "nowhere/j", "mine.py/j"])
-def test_a_journal_that_cannot_be_written_is_named(here, run, place):
-    """A folder, or a place in none: the line names the file that was asked for, and no other."""
-    status, out, err = run("backtest", "session", "--strategy", "mine:Maker", "--journal", place)
+NOT_WRITTEN = (
+    ["backtest", "session", "--strategy", "mine.py:Told", "--journal"],
+    ["demo", "--seed", "1", "--journal"],
+    ["export", "hftbacktest", "session", "--to"],
+)
+
+
+@pytest.mark.parametrize("words", NOT_WRITTEN, ids=" ".join)
+@pytest.mark.parametrize(("place", "why"), [
+    ("", "it is a folder"), ("session", "it is a folder"), ("nowhere/j", "no folder nowhere"),
+    ("mine.py/j", "no folder mine.py"), ("/dev/null", "a device"),
+])
+def test_a_file_that_cannot_be_written_is_named_before_the_run(here, run, words, place, why):
+    """The line names the file that was asked for; the strategy is not even made."""
+    Path("mine.py").write_text(MAKER + TOLD)
+    status, out, err = run(*words, place)
+    assert (status, out, Path("told").exists()) == (2, "", False)
+    said = f"Invalid value for '{words[-1]}': {Path(place)}: cannot be written: "
+    assert one_line(err).startswith(f"foldbook: {words[0]}: {said}")
+    assert why in err
+
+
+TOLD = """
+class Told(Maker):
+    def __init__(self):
+        open("told", "w").close()
+"""
+
+
+@pytest.mark.parametrize("words", [
+    ["split", "session"], ["merge", "session"], ["slice", "session", "--until", 2**62],
+    ["sample", "session", "--n", 1], ["log", "compact", "log"],
+    ["import", "kalshi-ws", "recordings"],
+], ids=lambda words: words[0])
+def test_a_folder_that_cannot_be_made_is_named_before_the_work(here, run, words):
+    """A folder below a file, also where nothing that is named to be read exists."""
+    status, out, err = run(*words, "--to", "mine.py/there")
     assert (status, out) == (2, "")
-    where = re.escape(str(Path(place)))
-    assert re.fullmatch(f"foldbook: {where}: (Is|No such|Not) .*\n", one_line(err))
+    assert "'--to': mine.py/there: cannot be written: mine.py is no folder" in one_line(err)
+
+
+@pytest.mark.parametrize("command", ["merge", "slice"])
+def test_a_session_that_would_replace_something_else_is_not_made(here, run, command):
+    """What is there is named before the session is read, and stays."""
+    Path("kept").mkdir()
+    Path("kept/notes").write_text("mine")
+    status, _, err = run(command, "no-such-session", "--to", "kept")
+    assert status == 2
+    assert "kept: exists and is no session: not replaced" in one_line(err)
+
+
+def test_a_place_that_one_may_not_write_to_is_named(run):
+    """The folder is there, and somebody else's."""
+    with open_folder() as folder:
+        (folder / "shut").mkdir(mode=0o555)
+        for words in (["demo", "--journal", folder / "shut/j"],
+                      ["split", "synthetic:1", "--to", folder / "shut/parts"]):
+            with unprivileged():
+                status, out, err = run(*words)
+            assert (status, out) == (2, "")
+            assert f"{words[-1]}: cannot be written: {folder}/shut: Permission" in one_line(err)
 
 
 @pytest.mark.parametrize("place", ["", "."])

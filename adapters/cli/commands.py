@@ -13,6 +13,7 @@ import click
 
 from . import logs
 from .imports import Importers
+from .places import FILE
 
 DEMO_STRATEGY = "foldbook.examples.market_maker:MarketMaker"
 DEMO_SESSION = "synthetic:7"
@@ -75,7 +76,7 @@ def options_of_a_run(function: Command) -> Command:
 
 @command("foldbook demo --seed 7")
 @click.option("--seed", default=7, show_default=True, help="Seed of the generated session.")
-@click.option("--journal", type=click.Path(path_type=Path), help="Save the journal here.")
+@click.option("--journal", type=FILE, help="Save the journal here.")
 def demo(seed: int, journal: Path | None, as_json: bool) -> None:
     """Generate a session, run a market maker over it, and explain one of its fills."""
     from . import plugins, reports, runs, show
@@ -102,7 +103,7 @@ def import_group() -> None:
 @command("foldbook export hftbacktest sessions/KXGOLD15M-26AUG102130-30 --to gold.npz")
 @click.argument("format")
 @click.argument("session")
-@click.option("--to", required=True, type=click.Path(path_type=Path), help="File to write.")
+@click.option("--to", required=True, type=FILE, help="File to write.")
 @click.option("--market", help="The market to write, where the session has several.")
 def export(format: str, session: str, to: Path, market: str | None, as_json: bool) -> None:
     """Write a market of a session in another's format.
@@ -138,7 +139,7 @@ def info(
 @click.argument("session")
 @click.option("--strategy", required=True, metavar="module:Name", help="Or file.py:Name.")
 @options_of_a_run
-@click.option("--journal", type=click.Path(path_type=Path), help="Save the journal here.")
+@click.option("--journal", type=FILE, help="Save the journal here.")
 @click.option("--band", "with_band", is_flag=True,
               help="Run it again under optimistic and pessimistic models, and compare.")
 def backtest(

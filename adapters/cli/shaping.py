@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .commands import command
+from .places import FOLDER
 from .times import MOMENT
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _NAMES_A_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 @command("foldbook split sessions/KXGOLD15M --to parts/ --every 1h")
 @click.argument("session")
-@click.option("--to", required=True, type=click.Path(path_type=Path), help="Folder of the parts.")
+@click.option("--to", required=True, type=FOLDER, help="Folder of the parts.")
 @click.option("--every", metavar="TIME",
               help="Cut by time, at multiples of this since 1970 UTC: 1h. Default: by market.")
 def split(session: str, to: Path, every: str | None, as_json: bool) -> None:
@@ -35,7 +36,7 @@ def split(session: str, to: Path, every: str | None, as_json: bool) -> None:
 
 @command("foldbook merge parts/KXA parts/KXB --to sessions/both")
 @click.argument("given", nargs=-1, required=True, metavar="SESSION...")
-@click.option("--to", required=True, type=click.Path(path_type=Path), help="The session to write.")
+@click.option("--to", required=True, type=FOLDER, help="The session to write.")
 def merge(given: tuple[str, ...], to: Path, as_json: bool) -> None:
     """Join sessions into one, by exchange time.
 
@@ -44,13 +45,14 @@ def merge(given: tuple[str, ...], to: Path, as_json: bool) -> None:
     from .. import sessions
     from . import plugins
 
+    sessions.check_place(to)
     merged = sessions.merge([plugins.session(each) for each in given], _name(to))
     _keep(merged, to, as_json)
 
 
 @command("foldbook slice sessions/KXGOLD15M --from 2026-08-11T01:20:00Z --to part")
 @click.argument("session")
-@click.option("--to", required=True, type=click.Path(path_type=Path), help="The session to write.")
+@click.option("--to", required=True, type=FOLDER, help="The session to write.")
 @click.option("--market", "markets", multiple=True, help="This market alone; repeatable.")
 @click.option("--from", "since", type=MOMENT, help="Begin here: ns UTC, or ISO 8601 with a zone.")
 @click.option("--until", type=MOMENT, help="End before this time.")
@@ -69,6 +71,7 @@ def slice(
     from .. import sessions
     from . import plugins
 
+    sessions.check_place(to)
     found = plugins.session(session)
     try:
         made = sessions.slice_of(found, markets or None, since=since, until=until, name=_name(to))
@@ -82,7 +85,7 @@ def slice(
 @click.option("--n", default=5, show_default=True, type=click.IntRange(min=1), help="How many.")
 @click.option("--window", metavar="TIME", help="Draw stretches this long, not whole sessions: 5m.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another draw.")
-@click.option("--to", type=click.Path(path_type=Path),
+@click.option("--to", type=FOLDER,
               help="Folder to write them to; without it whole sessions are only named.")
 def sample(
     given: tuple[str, ...], n: int, window: str | None, seed: int, to: Path | None, as_json: bool

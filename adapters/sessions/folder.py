@@ -61,8 +61,7 @@ def write(
     OSError says that the disk is full.
     """
     target = Path(path)
-    if not target.name:
-        raise TapeError(f"{target}: names no folder of its own to write a session to")
+    check_place(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -88,6 +87,18 @@ def move(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     _replace(Path(source), target)
+
+
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Raise TapeError if `path` names no folder, or something is there that stays as it is."""
+    target = Path(path)
+    if not target.name:
+        raise TapeError(f"{target}: names no folder of its own to write a session to")
+    if not target.exists():
+        return
+    is_session = any((target / mark).exists() for mark in (ABOUT_FILE, PORTABLE_FILE))
+    if not is_session and (not target.is_dir() or any(target.iterdir())):
+        raise TapeError(f"{target}: exists and is no session: not replaced")
 
 
 def load(path: str | os.PathLike[str]) -> Session:
@@ -232,13 +243,10 @@ def _write_text(path: Path, about: About) -> None:
 def _replace(temporary: Path, target: Path) -> None:
     """Put `temporary` where `target` is; what was there is then where `temporary` was."""
     _sync(temporary)
+    check_place(target)
     if not target.exists():
         temporary.rename(target)
     else:
-        marks = (target / ABOUT_FILE, target / PORTABLE_FILE)
-        is_session = any(mark.exists() for mark in marks)
-        if not is_session and (not target.is_dir() or any(target.iterdir())):
-            raise TapeError(f"{target}: exists and is no session: not replaced")
         exchange(temporary, target)
     _sync(target.parent)
 
