@@ -309,7 +309,7 @@ MINE = ["backtest", "session", "--strategy", "mine:Maker"]
         ("order=50ms", Latency.constant("50ms")),
         ("order=50ms,cancel=20ms, response=5ms,feed=recorded",
          Latency.constant("50ms", cancel="20ms", response="5ms", feed=Feed.RECORDED)),
-        ("feed=7", Latency(feed=Delay.constant(7))),
+        ("feed=7ns", Latency(feed=Delay.constant(7))),
         ("amend=1us", Latency(amend=Delay.constant(1000))),
         ("order=@delays.csv,response=@one.csv",
          Latency(*[Delay.empirical([1_500_000, 20, 0])] * 3, Delay.constant(3000))),
@@ -317,18 +317,37 @@ MINE = ["backtest", "session", "--strategy", "mine:Maker"]
 )  # fmt: skip
 def test_latency(here, text, expected):
     """One time, or one for each message; a file is a table to draw from."""
-    (here / "delays.csv").write_text("\ufeff1.5ms\n20\n\n 0ms \n")
+    (here / "delays.csv").write_text("\ufeff1.5ms\n20ns\n\n 0ms \n")
     (here / "one.csv").write_text("3us")
     assert models.latency(text) == expected
+
+
+@pytest.mark.parametrize(("words", "named"), [
+    ([*MINE, "--latency"], "--latency"), ([*MINE, "--latency", "order=5,cancel="], "--latency"),
+    ([*MINE, "--latency", "feed="], "--latency"), ([*MINE, "--restored-after"], "--restored-after"),
+    ([*MINE, "--every"], "--every"), (["split", "session", "--to", "x", "--every"], "--every"),
+    (["sample", "session", "--to", "x", "--window"], "--window"),
+    (["check-leak", "strategy", "mine:decide", "session", "--option", "every="], "--option every"),
+    (["check-leak", "env", "session", "--option", "window="], "--option window"),
+    (["check-leak", "env", "session", "--option", "restored_after="], "--option restored_after"),
+], ids=" ".join)  # fmt: skip
+@pytest.mark.parametrize("number", ["5", "0", "0.5"])
+def test_a_time_has_its_unit(here, run, words, named, number):
+    """A number alone is refused in the same words wherever a time is asked for: 5 of what?"""
+    given = [*words[:-1], words[-1] + number] if words[-1].endswith("=") else [*words, number]
+    status, out, err = run(*given)
+    assert (status, out) == (2, "")
+    assert re.search(rf"{named}: '[05.]+' is no time with its unit, such as 100ms", one_line(err))
 
 
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ("5ms\n\nsix\n", "delays.csv:3: duration: 'six' is not like"),
+        ("5ms\n\nsix\n", "delays.csv:3: 'six' is no time with its unit"),
         ("5ms\n-1ms\n", "delays.csv:2: -1000000 ns; expected 0 to"),
         ("5ms\n6ms\n48h\n", "delays.csv:3: .*one day"),
-        ("0.5\n", "delays.csv:1: duration: '0.5'"),
+        ("0.5\n", "delays.csv:1: '0.5' is no time with its unit"),
+        ("5ms\n20\n", "delays.csv:2: '20' is no time with its unit"),
         ("\n", "delays.csv: it has no delays"),
         (b"\xff\xfe5\x00", "delays.csv:1: "),
     ],

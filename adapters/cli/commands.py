@@ -54,7 +54,7 @@ def options_of_a_run(function: Command) -> Command:
         click.option("--collateral-return", is_flag=True,
                      help="Pay at once what NO in several markets of one event is sure to pay."),
         click.option("--restored-after", default="0ms", metavar="TIME",
-                     help="Give back what own fills took from the display after so long; 0 never."),
+                     help="Give back what own fills took from the display so much later; 0ms never."),
         click.option("--risk", default="", metavar="K=V,...",
                      help="Own limits: max_position=100 (contracts), max_loss=50 (dollars), ..."),
         click.option("--queue", default="conservative", show_default=True,
@@ -157,8 +157,10 @@ def backtest(
     from . import models, plugins, reports, runs, show
 
     arguments = dict(plugins.parameter(text) for text in params)
-    decider = runs.Decider(strategy, arguments, every, markets)
     settings = models.settings(**options)
+    if every is not None:
+        models.option("--every", models.time, every)
+    decider = runs.Decider(strategy, arguments, every, markets)
     result, seconds = runs.finish(decider, plugins.session(session), journal, **settings)
     band = runs.band(result) if with_band else None
     show.answer(reports.backtest(result, seconds, band), as_json, result.summary(),

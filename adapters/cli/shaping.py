@@ -27,10 +27,11 @@ _NAMES_A_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 def split(session: str, to: Path, every: str | None, as_json: bool) -> None:
     """Cut a session into one session for each market, or for each stretch of time."""
     from .. import sessions
-    from . import plugins
+    from . import models, plugins
 
+    length = None if every is None else models.option("--every", models.time, every)
     found = plugins.session(session)
-    parts = _or_usage("--every", lambda: sessions.split(found, every))
+    parts = _or_usage("--every", lambda: sessions.split(found, length))
     _keep_all(parts, to, as_json)
 
 
@@ -92,12 +93,13 @@ def sample(
 ) -> None:
     """Draw sessions, or stretches of them, at random."""
     from .. import sessions
-    from . import plugins, show
+    from . import models, plugins, show
 
     if window is not None and to is None:
         raise click.UsageError("--window makes new sessions: it needs --to")
+    length = None if window is None else models.option("--window", models.time, window)
     found = [plugins.session(each) for each in _expanded(given)]
-    drawn = _or_usage("--window", lambda: sessions.sample(found, n, seed=seed, window=window))
+    drawn = _or_usage("--window", lambda: sessions.sample(found, n, seed=seed, window=length))
     if to is None:
         show.answer(*_listed([_line(each) for each in drawn], as_json))
     else:
