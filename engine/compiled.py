@@ -20,10 +20,8 @@ from typing import Any, TypeVar
 import numba
 import numba.core.compiler
 import numpy as np
-from llvmlite import ir
 from llvmlite.binding import Linkage
 from numba import types
-from numba.core import cgutils
 from numba.core import ir as numba_ir
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_machinery import FunctionPass, PassManager, register_pass
@@ -50,6 +48,12 @@ WORDS = numba.typeof(np.zeros(0, np.int64))
 """Numba type of a state block, and of the words of projections and strategies."""
 TAPE_ROWS = numba.typeof(_read_only(TAPE_DTYPE))
 JOURNAL_ROWS = numba.typeof(np.zeros(0, JOURNAL_DTYPE))
+TABLE = types.int64[:, ::1]
+FLOATS = types.float64[::1]
+SHOWN = types.float32[::1]
+"""Numba type of an observation."""
+COLUMNS = types.float32[:, ::1]
+MASK = types.int8[::1]
 INT = types.int64
 
 
@@ -253,34 +257,6 @@ def inner(function: Function) -> Function:
 def small(function: Function) -> Function:
     """Like `inner`, copied into its callers: for what takes less time than a call."""
     return _jit(function, cache=False, _nrt=False, forceinline=True, **_LINKED)
-
-
-def _declare_prefetch() -> Any:
-    @numba.extending.intrinsic
-    def fetch(typing_context, array, index):  # type: ignore[no-untyped-def]
-        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            record = context.make_array(signature.args[0])(context, builder, arguments[0])
-            place = builder.gep(record.data, [arguments[1]])
-            byte = ir.PointerType(ir.IntType(8))
-            word = ir.IntType(32)
-            kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
-            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-            flags = [ir.Constant(word, value) for value in (0, 3, 1)]
-            builder.call(function, [builder.bitcast(place, byte), *flags])
-            return context.get_dummy_value()
-
-        return types.void(array, types.int64), generate
-
-    return fetch
-
-
-if JIT_DISABLED:
-
-    def prefetch(array: np.ndarray, index: int) -> None:
-        """Ask for an element of an array to be near when it is read, soon. Reads nothing."""
-
-else:
-    prefetch = _declare_prefetch()
 
 
 def typed(*arguments: Any, returns: Any = types.void) -> Any:

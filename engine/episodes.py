@@ -16,10 +16,12 @@ import numpy as np
 
 from .codecs import Codec, GivenCodec
 from .errors import TapeError
+from .intrinsics import Held
 from .kernels import episodes as kernel
 from .kernels import features as shared
 from .kernels import observe as own
 from .kernels.layout import CURSOR, JOURNAL_BASE, JOURNAL_COUNT
+from .kernels.loop import fill_changes
 from .observations import Feature, filler, recipe
 from .schema import JOURNAL_DTYPE, NO_TIME
 from .session import Session
@@ -133,6 +135,7 @@ class Plan:
 
     starts: "first" (the first moment with a quote) or "random" (any). choice: of the market of the
     next episode, "random" or "next". steps_max: 0 no limit; lasts: of an episode, ns, 0 no limit.
+    masks: whether it is worked out which actions make sense.
     Raises ValueError for a value that is none of these, TypeError for a number that is no int.
     """
 
@@ -144,6 +147,7 @@ class Plan:
     lasts: int = _number(0)
     rewards: Rewards = Rewards()
     keeps_journal: bool = True
+    masks: bool = True
 
     def __attrs_post_init__(self) -> None:
         for name, value, known in (
@@ -155,10 +159,16 @@ class Plan:
         if self.steps_max < 0 or self.lasts < 0:
             raise ValueError(f"steps_max {self.steps_max}, lasts {self.lasts}: expected 0 or more")
 
-    def words(self, slack: int) -> np.ndarray:
+    @property
+    def has_mask(self) -> bool:
+        """Whether it is known which actions make sense."""
+        return self.masks and self.codec.has_mask
+
+    def words(self, slack: int, room: int = DECISION_ROOM) -> np.ndarray:
         """Return the plan as kernels read it: int64, shape (kernels.episodes.PLAN_WORDS,).
 
-        slack: journal rows that one event can write at most.
+        slack: journal rows that one event can write at most. room: what a decision needs, in
+        units of it.
         """
         words = np.zeros(kernel.PLAN_WORDS, np.int64)
         words[: len(self.codec.words())] = self.codec.words()
@@ -169,8 +179,9 @@ class Plan:
             kernel.LASTS: self.lasts,
             # One event, and what is tried behind it for the mask.
             kernel.ROOM: 2 * slack,
+            kernel.ROOM_TO_DECIDE: room * slack,
             kernel.KEEPS_JOURNAL: int(self.keeps_journal),
-            kernel.HAS_MASK: int(self.codec.has_mask and isinstance(self.codec, Codec)),
+            kernel.HAS_MASK: int(self.has_mask and isinstance(self.codec, Codec)),
             kernel.CHOICE: _CHOICES[self.choice],
             kernel.STARTS: _STARTS[self.starts],
             **self.rewards.words(),
@@ -183,9 +194,10 @@ class Plan:
 class Course:
     """One market of a session, or several, laid out for episodes. Read-only, and shared.
 
-    session: of these markets. tickers: of them, in the session's order. columns: float32 (events,
-    shared features wanted and 1), those of one market behind those of the other, see
-    `kernels.features.fill_columns`. checkpoints, seen: int64 (checkpoints, words).
+    session: of these markets. tickers: of them, in the session's order. columns: float32
+    (events, shared features wanted and 1), those of one market behind those of the other, see
+    `kernels.features.fill_columns`. changes: of one market, see `kernels.loop.fill_changes`.
+    checkpoints, seen: int64 (checkpoints, words).
 
     Raises TapeError for fewer than three moments, or for a market without a single quote.
     """
@@ -277,6 +289,9 @@ class Course:
         self.checkpoints = np.array(states)
         self.seen = np.array(seen) if bus.sees_late else np.zeros((0, len(bus.state)), np.int64)
         self.delivered = bus.delivered(0, len(self.tape))
+        self.changes = np.zeros((len(self.tape) if len(self.tickers) == 1 else 0, 2), np.int64)
+        if len(self.changes):
+            fill_changes(self.fresh().bus.run, self.tape, self.changes)
         self.tables = bus.run.tables
 
     @property
@@ -354,6 +369,7 @@ def pool_of(courses: Sequence[Course]) -> kernel.Pool:
     return kernel.Pool(
         tape,
         joined("delivered"),
+        joined("changes"),
         joined("columns"),
         first.recipe,
         table,
@@ -368,22 +384,49 @@ class Episode:
     """One episode in progress: a simulation of a course, moved by actions.
 
     simulation: the same object for all episodes of this one; `begin` puts it back. words: int64,
-    what `kernels.episodes` keeps beside the state.
+    what `kernels.episodes` keeps beside the state. What is done, observed and masked in several
+    markets stands one market behind the other. action: int64, what the next `step` does.
+    observation, mask: float32 and int8, what is observed now, and 1 where an action makes sense.
     """
 
-    __slots__ = ("_fill", "_outs", "_plan", "_room", "course", "plan", "simulation", "words")
+    __slots__ = (
+        "_bus", "_fill", "_held", "_run", "_scratch", "action", "course", "mask", "observation",
+        "plan", "simulation", "words",
+    )  # fmt: skip
 
     def __init__(self, course: Course, plan: Plan, words: np.ndarray | None = None):
         """words: of an environment, to go on with; else of one that has played no episode."""
         self.course = course
         self.plan = plan
-        self.simulation = course.fresh()
-        self._plan = plan.words(course.slack)
-        self.words = np.concatenate([self._plan, env_words() if words is None else words])
-        scratch = np.zeros(len(self.simulation.bus.state), np.int64)
-        self._outs = scratch, np.zeros(own.FEATURES)
+        markets, codec = len(course.tickers), plan.codec
+        room = DECISION_ROOM * markets
+        self.words = np.concatenate(
+            [plan.words(course.slack, room), env_words() if words is None else words]
+        )
+        self.action = np.zeros(markets * len(codec.dims), np.int64)
+        self.observation = np.zeros(markets * len(course.features), np.float32)
+        self.mask = np.ones(markets * codec.dims[0] if plan.has_mask else 0, np.int8)
+        self._scratch = np.zeros(len(course.simulation.bus.state), np.int64), np.zeros(own.FEATURES)
         self._fill = filler(course.features)
-        self._room = DECISION_ROOM * len(course.tickers) * course.slack
+        self._put(course.fresh())
+
+    def _put(self, simulation: Simulation) -> None:
+        self.simulation, self._bus = simulation, simulation.bus
+        self._hold()
+
+    def _hold(self) -> None:
+        """Lay what a step works on down for the kernel, again where the journal buffer is a new
+        one."""
+        course = self.course
+        self._run = run = self._bus.run
+        self._held = Held(kernel.STEPPED, (
+            run, (course.tape, course.delivered, course.changes), course.columns, course.recipe,
+            self.words, self.action, self._outs,
+        ))  # fmt: skip
+
+    @property
+    def _outs(self) -> tuple[np.ndarray, ...]:
+        return self.observation, self.mask, *self._scratch
 
     @property
     def env(self) -> np.ndarray:
@@ -405,7 +448,7 @@ class Episode:
         """Send what an action of a user's codec stands for, that of each market behind the other;
         the next `step` goes on from there."""
         simulation, bus = self.simulation, self.simulation.bus
-        bus.reserve(self._room)
+        bus.reserve(int(self.words[kernel.ROOM_TO_DECIDE]))
         by_time = self.plan.cadence.kind == "time"
         simulation.cause = TIMED if by_time else simulation.last_burst()
         simulation.is_playing = True
@@ -427,45 +470,40 @@ class Episode:
         kernel.note(run, self.words)
         bus.memory[JOURNAL_BASE] = base
 
-    def step(self, action: np.ndarray, observation: np.ndarray, mask: np.ndarray) -> None:
-        """Act, go on to the next moment, and write what is observed then.
+    def step(self) -> None:
+        """Do what `action` says, go on to the next moment, and look at it.
 
-        action: int64. observation: float32. mask: int8. Of several markets one stands behind the
-        other. Raises CapacityError where order slots or flights run out.
+        Raises CapacityError where order slots or flights run out.
         """
-        bus = self.simulation.bus
-        course = self.course
-        outs = observation, mask, *self._outs
-        status = kernel.MORE
+        if self._bus.run is not self._run:
+            self._hold()
+        status = kernel.step(self._held.address)
         while status == kernel.MORE:
-            bus.reserve(self._room)
-            status = kernel.step(
-                bus.run, course.tape, course.delivered, course.columns, course.recipe,
-                self.words, action, outs,
-            )  # fmt: skip
+            self._bus.reserve(int(self.words[kernel.ROOM_TO_DECIDE]))
+            self._hold()
+            status = kernel.step(self._held.address)
         if status == kernel.FAILED:
-            raise bus.command_error()
+            raise self._bus.command_error()
         if self._fill is not None:
-            self._show_own(observation)
+            self._show_own()
 
-    def show(self, observation: np.ndarray, mask: np.ndarray) -> None:
-        """Write what is observed now."""
+    def show(self) -> None:
+        """Look at how things are now."""
         course = self.course
-        outs = observation, mask, *self._outs
-        run = self.simulation.bus.run
-        kernel.show(run, course.columns, course.recipe, self.words, outs)
+        kernel.show(self._bus.run, course.columns, course.recipe, self.words, self._outs)
         if self._fill is not None:
-            self._show_own(observation)
+            self._show_own()
 
-    def _show_own(self, observation: np.ndarray) -> None:
+    def _show_own(self) -> None:
         """Write what the user's own features observe."""
-        for market, shown in enumerate(np.split(observation, len(self.course.tickers))):
-            self._fill(self.simulation.bus.run, market, shown)
+        for market, shown in enumerate(np.split(self.observation, len(self.course.tickers))):
+            self._fill(self._bus.run, market, shown)
 
     def fork(self) -> Episode:
         """Return an independent copy of the episode as it stands."""
         twin = Episode(self.course, self.plan, self.env.copy())
-        twin.simulation = self.simulation.fork()
+        twin._put(self.simulation.fork())
+        twin.observation[:], twin.mask[:] = self.observation, self.mask
         return twin
 
     def state(self) -> dict[str, np.ndarray]:
@@ -474,6 +512,8 @@ class Episode:
         journal = self.simulation.journal()
         return {
             "words": self.env.copy(),
+            "observation": self.observation.copy(),
+            "mask": self.mask.copy(),
             "state": bus.state.copy(),
             "seen": bus.run.seen.copy(),
             "rows": journal.rows.copy(),
@@ -483,6 +523,7 @@ class Episode:
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Put the episode where `state` was taken."""
         self.env[:] = state["words"]
+        self.observation[:], self.mask[:] = state["observation"], state["mask"]
         bus = self.simulation.bus
         bus.restore(state["state"], state["seen"], state["rows"], state["places"])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gyms import LATENCIES, session, single
+from gyms import LATENCIES, session, single, vector
 from scenes import BOOK, SELL, Scene
 from test_gym_env import written
 
@@ -142,3 +142,24 @@ def test_a_cancel_that_an_action_implies_takes_its_tokens(tokens, taken):
     assert len(env.simulation.orders.open(0)) == 1 and info["position"] == 0
     assert info["action_mask"].tolist() == [1, 1, 0, taken, 0]
     assert is_refused(env, env.codec, 3) == (not taken)
+
+
+def test_masks_can_be_left_out():
+    """Without them nothing else is different, and whoever asks for one is told what to do."""
+    with_masks, without = (
+        single(session(7), masks=masks, start="random", cadence=5) for masks in (True, False)
+    )
+    ours, theirs = with_masks.reset(seed=3), without.reset(seed=3)
+    for action in np.random.default_rng(1).integers(0, 5, 60).tolist():
+        assert (ours[0] == theirs[0]).all()
+        ours[-1].pop("action_mask")
+        assert ours[-1] == theirs[-1]
+        ours, theirs = with_masks.step(action), without.step(action)
+    with pytest.raises(TypeError, match="masks=True"):
+        without.action_masks()
+    envs = vector(session(7), 2, masks=False)
+    assert "action_mask" not in envs.reset(seed=1)[1]
+    with pytest.raises(TypeError, match="masks=True"):
+        envs.action_masks()
+    with pytest.raises(TypeError, match="masks"):
+        single(session(7), masks=1)

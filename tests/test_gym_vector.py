@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import threading
+import time
 
 import gymnasium
 import numpy as np
@@ -319,3 +322,36 @@ def test_observations_can_be_shared_or_copied():
         assert same(first, kept) == copied
 
 
+def threads() -> int:
+    return sum(thread.name == "foldbook-gym" for thread in threading.enumerate())
+
+
+def test_second_threads_end_with_their_environments():
+    """One that is closed, or that nobody holds any more, leaves no thread behind."""
+    before = threads()
+    envs = vector(session(7), 4, threads=2)
+    assert threads() == before + 1
+    envs.close()
+    assert threads() == before
+    envs = vector(session(7), 4, threads=2)
+    envs.reset(seed=1)
+    envs.step(np.zeros(4, int))
+    del envs
+    gc.collect()
+    for _ in range(200):
+        if threads() == before:
+            break
+        time.sleep(0.01)
+    assert threads() == before
+
+
+def test_second_threads_sleep_and_wake():
+    """Steps that come after a long time are the same as steps that come at once."""
+    slow, quick = (vector(session(7), 5, threads=count) for count in (2, 1))
+    ours, theirs = slow.reset(seed=2), quick.reset(seed=2)
+    for number, actions in enumerate(itertools.islice(batches(slow, 1), 60)):
+        assert same(ours, theirs)
+        if number % 20 == 0:
+            time.sleep(0.05)
+        ours, theirs = slow.step(actions), quick.step(actions)
+    slow.close()

@@ -23,7 +23,7 @@ LAYERS = (
     {"units", "schema", "errors"},
     {"fees"},
     {"specs", "availability"},
-    {"compiled", "kernels"},
+    {"compiled", "intrinsics", "kernels"},
     {"session", "queues", "journal", "programs", "lifecycle", "events", "tables", "delivery"},
     {"bus"},
     {"projections"},
@@ -47,6 +47,7 @@ ENGINE_IMPORTS = {
 """All that the engine may import from outside: nothing of it reads a file, a clock or a seed."""
 MORE_IMPORTS = {
     "compiled": {"llvmlite", "numba", "os", "pathlib", "sys"},
+    "intrinsics": {"llvmlite", "numba"},
     "tables": {"pandas", "polars", "pyarrow"},
 }
 """What some modules may import besides: the compiler, and where its cache lies; other tables."""

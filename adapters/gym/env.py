@@ -22,9 +22,19 @@ from foldbook.engine.ledger import LEDGER_DTYPE, ledger
 from foldbook.engine.schema import Mark
 from foldbook.engine.simulation import Simulation
 
-from .setting import Place, Setting, check_options, needs_reset, seed_of
+from .setting import Place, Setting, check_options, needs_reset, no_mask, seed_of
 
-_P = kernel.PLAN_WORDS
+_STEP, _VALUE, _CASH, _POSITION, _FILLS, _ROWS, _UNITS, _REWARD, _TERMINATED, _TRUNCATED = (
+    word - kernel.MARKET
+    for word in (
+        kernel.STEP, kernel.VALUE, kernel.KNOWN_CASH, kernel.KNOWN_POSITION, kernel.FILLS,
+        kernel.KNOWN_ROWS, kernel.REWARD_UNITS, kernel.REWARD, kernel.TERMINATED,
+        kernel.TRUNCATED,
+    )
+)  # fmt: skip
+"""Where in what is told of a step its parts stand."""
+_FIRST_TOLD = kernel.PLAN_WORDS + kernel.MARKET
+_LAST_TOLD = kernel.PLAN_WORDS + kernel.OVER
 WHOLE = frozenset((int, np.int64))
 """Types of an action that are looked at no further: whole numbers, and no truth values."""
 
@@ -55,15 +65,17 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
         slots = self.setting.slots
         self._choices = 0 if self._given or slots * len(codec.dims) > 1 else codec.dims[0]
         self._scale = self.setting.scale
-        self._has_mask = codec.has_mask
+        self._has_mask = self.setting.plan.has_mask
+        self._hindsight = self.setting.choice.hindsight
+        self._is_stacked = self.setting.stack > 1
+        self._keeps = self.setting.plan.keeps_journal
+        self._notes = self._keeps or self._given is not None or render_mode == "rgb_array"
         self._episodes: dict[Place, Episode] = {}
         self._episode: Episode | None = None
         self._market: Place = (-1, "")
         self._env_words = env_words()
-        self._action = np.zeros(slots * (4 if self._given else len(codec.dims)), np.int64)
-        self._size = slots * len(self.setting.features)
-        self._mask = np.ones(slots * codec.dims[0] if self._has_mask else 0, np.int8)
-        self._frames = np.zeros((self.setting.stack, self._size), np.float32)
+        size = slots * len(self.setting.features)
+        self._frames = np.zeros((self.setting.stack, size), np.float32)
         self._squares = 0
         self._stands = array("q")
         self._values = array("q")
@@ -116,104 +128,109 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
         if row is not None:
             row = episode.course.row_from(row)
         episode.begin(row, self.setting.cash_of(given))
-        self._episode, self._market = episode, market
-        self._memory = memoryview(episode.words)  # type: ignore[arg-type]
+        self._take_up(episode, market)
         self._squares = 0
         self._stands, self._values = array("q"), array("q")
-        observation = self._look(episode)
+        episode.show()
+        observation = self._observed(episode)
         self._frames = np.tile(observation, (self.setting.stack, 1))
-        return self._shown(observation), self._info()
+        self._note()
+        return self._stacked(observation), self._info(episode, self._told.tolist())
 
-    def _shown(self, observation: np.ndarray) -> np.ndarray:
-        """Note what has come of a step; return what the agent gets to see."""
-        sight = self._episode.simulation.bus.sight  # type: ignore[union-attr]
-        self._stands.append(sight[CURSOR])
-        self._stands.append(sight[JOURNAL_COUNT])
-        if self.render_mode == "rgb_array":
-            self._values.append(self._memory[_P + kernel.VALUE])
-        if self._given and self._has_mask:
-            self._ask(self._given)
-        if self.setting.stack == 1:
-            return observation
-        self._frames = np.concatenate([self._frames[1:], observation[None]])
-        return self._frames.copy()
+    def _take_up(self, episode: Episode, market: Place) -> None:
+        self._episode, self._market = episode, market
+        self._told = episode.words[_FIRST_TOLD : _LAST_TOLD + 1]
+        self._memory = memoryview(episode.words)  # type: ignore[arg-type]
 
-    def _ask(self, codec: GivenCodec) -> None:
-        """Take the mask that a codec of the user's own gives."""
-        self._mask = codec.mask(self.simulation, 0)
-
-    def _look(self, episode: Episode) -> np.ndarray:
-        """Return what is observed before the first step."""
-        observation = np.empty(self._size, np.float32)
-        self._mask = np.ones(len(self._mask), np.int8)
-        episode.show(observation, self._mask)
-        return observation
-
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Send what an action stands for and go on to the next moment: see Gymnasium.
 
         Raises ValueError for an action outside the space, ResetNeeded before the first reset and
         after the end of an episode.
         """
         episode = self._episode
-        if episode is None or self._memory[_P + kernel.OVER]:
+        if episode is None or self._memory[_LAST_TOLD]:
             raise needs_reset(begun=episode is not None)
         if type(action) in WHOLE and 0 <= action < self._choices:
-            self._action[0] = action
+            episode.action[0] = action
         elif self._given:
-            episode.act(self._given.validate(action))
+            episode.act(self._validated(action))
         else:
-            self._action[:] = self._codec.validate(action)
-        observation = np.empty(self._size, np.float32)
-        self._mask = np.empty_like(self._mask)
-        episode.step(self._action, observation, self._mask)
-        return self._stepped(observation)
-
-    def _stepped(
-        self, observation: np.ndarray
-    ) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Return what a step came to."""
-        memory = self._memory
-        units = memory[_P + kernel.REWARD_UNITS]
+            episode.action[:] = self._validated(action)
+        episode.step()
+        told = self._told.tolist()
+        units = told[_UNITS]
         self._squares += units * units
-        terminated = memory[_P + kernel.TERMINATED] == 1
-        truncated = memory[_P + kernel.TRUNCATED] == 1
-        observation = self._shown(observation)
-        info = self._info()
+        if self._notes:
+            self._note()
+        observation = self._observed(episode)
+        if self._is_stacked:
+            self._frames = np.concatenate([self._frames[1:], observation[None]])
+            observation = self._stacked(observation)
+        info = self._info(episode, told)
+        terminated, truncated = told[_TERMINATED] == 1, told[_TRUNCATED] == 1
         if terminated or truncated:
             info["statistics"] = self.statistics()
-        return observation, memory[_P + kernel.REWARD] * self._scale, terminated, truncated, info
+        return observation, told[_REWARD] * self._scale, terminated, truncated, info
 
-    def _info(self) -> dict[str, Any]:
-        words = self._memory
+    def _validated(self, action: Any) -> np.ndarray:
+        """Return an action as kernels or the user's codec take it. Raises ValueError."""
+        return (self._given or self._codec).validate(action)
+
+    def _note(self) -> None:
+        """Note where the episode stands, for those who look back at it."""
+        if self._keeps:
+            sight = self._episode.simulation.bus.sight  # type: ignore[union-attr]
+            self._stands.append(sight[CURSOR])
+            self._stands.append(sight[JOURNAL_COUNT])
+        if self.render_mode == "rgb_array":
+            self._values.append(self._memory[kernel.PLAN_WORDS + kernel.VALUE])
+        if self._given and self._has_mask:
+            self._ask(self._given)
+
+    def _observed(self, episode: Episode) -> np.ndarray:
+        """Return what is observed now, as an array of its own."""
+        return episode.observation.copy()
+
+    def _stacked(self, observation: np.ndarray) -> Any:
+        """Return what the agent gets to see."""
+        return self._frames.copy() if self._is_stacked else observation
+
+    def _ask(self, codec: GivenCodec) -> None:
+        """Take the mask that a codec of the user's own gives."""
+        self._playing().mask[:] = codec.mask(self.simulation, 0)
+
+    def _mask_of(self, episode: Episode) -> np.ndarray:
+        """Return the mask of the actions, int8, as an array of its own."""
+        return episode.mask.copy()
+
+    def _info(self, episode: Episode, told: list[int]) -> dict[str, Any]:
+        """Return what is told beside the observation; told: words of the environment."""
+        session, market = self._market
         info = {
-            "session": self._market[0],
-            "market": self._market[1],
-            "step": words[_P + kernel.STEP],
-            "portfolio_value": words[_P + kernel.VALUE],
-            "cash": words[_P + kernel.KNOWN_CASH],
-            "position": words[_P + kernel.KNOWN_POSITION],
-            "fills": words[_P + kernel.FILLS],
-            "journal": words[_P + kernel.KNOWN_ROWS],
-            "reward_units": words[_P + kernel.REWARD_UNITS],
-            "hindsight": self.setting.choice.hindsight,
+            "session": session,
+            "market": market,
+            "step": told[_STEP],
+            "portfolio_value": told[_VALUE],
+            "cash": told[_CASH],
+            "position": told[_POSITION],
+            "fills": told[_FILLS],
+            "journal": told[_ROWS],
+            "reward_units": told[_UNITS],
+            "hindsight": self._hindsight,
         }
         if self._has_mask:
-            info["action_mask"] = self._mask
+            info["action_mask"] = self._mask_of(episode)
         return info
 
     def action_masks(self) -> np.ndarray:
         """Return which actions make sense now: bool, shape (actions,).
 
-        Raises TypeError for a codec that has no mask.
+        Raises TypeError for a codec that has no mask, and where none are worked out.
         """
         if not self._has_mask:
-            raise TypeError(
-                f"actions {self._codec.name!r} have no mask: use limit5, sized21, now5, or a codec "
-                "of your own with a method mask"
-            )
-        self._playing()
-        return self._mask == 1
+            raise TypeError(no_mask(self.setting))
+        return self._mask_of(self._playing()) == 1
 
     # What came of it.
 
@@ -256,8 +273,6 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
         """Return an independent copy that stands where this one does."""
         twin = copy.copy(self)
         twin._episodes = {}
-        twin._action = self._action.copy()
-        twin._mask = self._mask.copy()
         twin._frames = self._frames.copy()
         twin._stands, twin._values = self._stands[:], self._values[:]
         twin._np_random = copy.deepcopy(self._np_random)
@@ -265,9 +280,8 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
         twin.observation_space = copy.deepcopy(self.observation_space)
         twin._env_words = self._env_words.copy()
         if self._episode is not None:
-            twin._episode = self._episode.fork()
-            twin._episodes[self._market] = twin._episode
-            twin._memory = memoryview(twin._episode.words)  # type: ignore[arg-type]
+            twin._take_up(self._episode.fork(), self._market)
+            twin._episodes[self._market] = twin._playing()
         return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MarketEnv:
@@ -281,7 +295,6 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
             "np_random": self._np_random,
             "np_random_seed": self._np_random_seed,
             "spaces": (self.action_space, self.observation_space),
-            "mask": self._mask,
             "frames": self._frames,
             "squares": self._squares,
             "stands": (self._stands, self._values),
@@ -291,15 +304,13 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
         type(self).__init__(self, **state["made_of"])
         self._np_random, self._np_random_seed = state["np_random"], state["np_random_seed"]
         self.action_space, self.observation_space = state["spaces"]
-        self._mask, self._frames = state["mask"], state["frames"]
-        self._squares = state["squares"]
+        self._frames, self._squares = state["frames"], state["squares"]
         self._stands, self._values = state["stands"]
         if state["episode"] is not None:
-            self._market = state["market"]
-            self._episode = Episode(self.setting.course(self._market), self.setting.plan)
-            self._episode.restore(state["episode"])
-            self._episodes[self._market] = self._episode
-            self._memory = memoryview(self._episode.words)  # type: ignore[arg-type]
+            market = state["market"]
+            self._take_up(Episode(self.setting.course(market), self.setting.plan), market)
+            self._playing().restore(state["episode"])
+            self._episodes[market] = self._playing()
 
     def render(self) -> Any:
         """Return the book, the own orders and the account as text or as a picture."""

@@ -15,14 +15,12 @@ from gymnasium import spaces
 
 from foldbook.engine.codecs import GivenCodec, array_of
 from foldbook.engine.episodes import Episode
-from foldbook.engine.kernels import episodes as kernel
 from foldbook.engine.observations import bounds
 
 from . import render
 from .env import MarketEnv
-from .setting import Choice, Place, Setting, Source, needs_reset
+from .setting import Choice, Place, Setting, Source
 
-_P = kernel.PLAN_WORDS
 LAYOUTS = ("flat", "dict")
 
 
@@ -143,41 +141,29 @@ class MarketsEnv(MarketEnv):
         observation, info = super().reset(seed=seed, options=options)
         return self._laid_out(observation), info
 
-    def _look(self, episode: Episode) -> np.ndarray:
-        observation, shown = self._blank(len(episode.course.tickers))
-        episode.show(*shown)
-        return observation
-
-    def _blank(self, played: int) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-        """Return an observation of nothing, and the parts of it and of the mask that are played."""
-        slots, dims = self.setting.slots, self._codec.dims
-        observation = np.zeros(self._size, np.float32)
-        self._mask = np.zeros(len(self._mask), np.int8)
-        self._mask[:: dims[0]] = 1
-        parts = observation[: self._size // slots * played]
-        return observation, (parts, self._mask[: len(self._mask) // slots * played])
-
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Send what an action stands for in each market, and go on to the next moment.
 
         Raises ValueError for an action outside the space, ResetNeeded before the first reset and
         after the end of an episode.
         """
-        episode = self._episode
-        if episode is None or self._memory[_P + kernel.OVER]:
-            raise needs_reset(begun=episode is not None)
-        words = self._validated(action)[: self._played].reshape(-1)
-        if self._given:
-            episode.act(words)
-        else:
-            self._action[: len(words)] = words
-        observation, shown = self._blank(self._played)
-        episode.step(self._action[: len(self._action) // self.setting.slots * self._played], *shown)
-        told = self._stepped(observation)
-        return self._laid_out(told[0]), *told[1:]
+        observation, *told = super().step(action)
+        return self._laid_out(observation), *told
+
+    def _observed(self, episode: Episode) -> np.ndarray:
+        observation = np.zeros(self.setting.slots * len(self.setting.features), np.float32)
+        observation[: len(episode.observation)] = episode.observation
+        return observation
+
+    def _mask_of(self, episode: Episode) -> np.ndarray:
+        dims = self._codec.dims
+        mask = np.zeros(self.setting.slots * dims[0], np.int8)
+        mask[:: dims[0]] = 1
+        mask[: len(episode.mask)] = episode.mask
+        return mask
 
     def _validated(self, action: Any) -> np.ndarray:
-        """Return an action, that of each market in a row. Raises ValueError."""
+        """Return the part of an action that is of markets played. Raises ValueError."""
         slots, dims = self.setting.slots, self._codec.dims
         given = array_of(action)
         if given.shape != (slots * len(dims),):
@@ -188,13 +174,13 @@ class MarketsEnv(MarketEnv):
         rows = given.reshape(slots, -1)
         # What is right is seen at once; what is wrong is named by the codec.
         is_whole = given.dtype.kind in "iu" and not self._codec.continuous
-        if is_whole and (rows >= 0).all() and (rows < dims).all():
-            return rows
-        return np.array([self._codec.validate(part) for part in rows])
+        if not (is_whole and (rows >= 0).all() and (rows < dims).all()):
+            rows = np.array([self._codec.validate(part) for part in rows])
+        return rows[: self._played].reshape(-1)
 
     def _ask(self, codec: GivenCodec) -> None:
         masks = [codec.mask(self.simulation, market) for market in range(self._played)]
-        self._mask[: sum(map(len, masks))] = np.concatenate(masks)
+        self._playing().mask[:] = np.concatenate(masks)
 
     def _laid_out(self, observation: np.ndarray) -> Any:
         numbers = self.setting.laid_out(observation)
@@ -205,8 +191,8 @@ class MarketsEnv(MarketEnv):
     def _present(self) -> np.ndarray:
         return (np.arange(self.setting.slots) < self._played).astype(np.int8)
 
-    def _info(self) -> dict[str, Any]:
-        info = super()._info()
+    def _info(self, episode: Episode, told: list[int]) -> dict[str, Any]:
+        info = super()._info(episode, told)
         info["markets"] = info.pop("market")
         info["present"] = self._present()
         info["position"] = np.zeros(self.setting.slots, np.int64)

@@ -22,7 +22,16 @@ from foldbook.engine.kernels import episodes as kernel
 from foldbook.engine.specs import NO_LIMITS
 
 from .env import WHOLE, statistics_of
-from .setting import CASH, Place, Setting, check_cash, check_options, needs_reset, seed_of
+from .setting import (
+    CASH,
+    Place,
+    Setting,
+    check_cash,
+    check_options,
+    needs_reset,
+    no_mask,
+    seed_of,
+)
 
 OPTIONS = ("session", "market", "start")
 _IGNORED = "options"
@@ -203,7 +212,7 @@ class ParallelMarketEnv(ParallelEnv[str, np.ndarray, Any]):
         """Return what agents observe now, and keep their masks."""
         contest, observations = self._contest, {}
         assert contest is not None
-        actions = self.codec.dims[0] if self.codec.has_mask else 0
+        actions = self.codec.dims[0] if self.setting.plan.has_mask else 0
         for name in agents:
             observations[name] = np.empty(len(self.setting.features), np.float32)
             self._masks[name] = np.ones(actions, np.int8)
@@ -225,7 +234,7 @@ class ParallelMarketEnv(ParallelEnv[str, np.ndarray, Any]):
             "reward_units": int(env[kernel.REWARD_UNITS]),
             "hindsight": self.setting.choice.hindsight,
         }
-        if self.codec.has_mask:
+        if self.setting.plan.has_mask:
             info["action_mask"] = self._masks[name]
         if env[kernel.OVER]:
             info["statistics"] = statistics_of(env, self._squares[name])
@@ -234,12 +243,10 @@ class ParallelMarketEnv(ParallelEnv[str, np.ndarray, Any]):
     def action_masks(self, agent: str) -> np.ndarray:
         """Return which actions of an agent make sense now: bool, shape (actions,).
 
-        Raises TypeError for a codec that has no mask.
+        Raises TypeError for a codec that has no mask, and where none are worked out.
         """
-        if not self.codec.has_mask:
-            raise TypeError(
-                f"actions {self.codec.name!r} have no mask: use limit5, sized21 or now5"
-            )
+        if not self.setting.plan.has_mask:
+            raise TypeError(no_mask(self.setting))
         if not self._masks:
             raise gymnasium.error.ResetNeeded("no episode yet: call reset() first")
         return self._masks[agent] == 1

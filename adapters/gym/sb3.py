@@ -120,7 +120,7 @@ class MarketVecEnv(VecEnv):
     def has_attr(self, attr_name: str) -> bool:
         """Say whether `get_attr` or `env_method` knows a name; masks only if the codec has them."""
         if attr_name in _METHODS:
-            return bool(self.envs.codec.has_mask)
+            return bool(self.envs.setting.plan.has_mask)
         return attr_name in _SHARED or attr_name == "render_mode"
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:

@@ -63,13 +63,14 @@ class Setting:
     """All that environments of one kind share.
 
     session: a session, its path, or several. market: "active" (the one with most events in the
-    whole session, which is hindsight), "active:10m" (in its first ten minutes; episodes begin after
-    them), "random", "next", a ticker, or several. actions: a codec or its name. observation: a set
-    of features by name, or features. cadence: see `Cadence.of`. start: "first" or "random". window:
-    how long an episode lasts, "5m" or ns. stack: how many observations are shown as one.
+    whole session, which is hindsight), "active:10m" (in its first ten minutes; episodes begin
+    after them), "random", "next", a ticker, or several. actions: a codec or its name. observation:
+    a set of features by name, or features. cadence: see `Cadence.of`. start: "first" or "random".
+    window: how long an episode lasts, "5m" or ns. stack: how many observations are shown as one.
     reward_scale: what $0.000001 of reward counts in the number that the agent gets. gaps: play
-    markets whose recording has gaps. The rest are the settings of a Simulation. Raises
-    ValueError, TypeError or TapeError for what cannot be played, naming it.
+    markets whose recording has gaps. masks: work out which actions make sense, and tell. The rest
+    are the settings of a Simulation. Raises ValueError, TypeError or TapeError for what cannot be
+    played, naming it.
     """
 
     slots = 1
@@ -92,6 +93,7 @@ class Setting:
         stack: int = 1,
         gaps: bool = False,
         journal: bool = True,
+        masks: bool = True,
         **settings: Any,
     ):
         for name in settings:
@@ -101,6 +103,7 @@ class Setting:
             rewards=(rewards, Rewards | None),
             gaps=(gaps, bool),
             journal=(journal, bool),
+            masks=(masks, bool),
             latency=(settings.get("latency", ZERO_LATENCY), Latency),
             queue=(settings.get("queue", CONSERVATIVE), Queue),
         )
@@ -118,6 +121,7 @@ class Setting:
             lasts=duration(window) if window else 0,
             rewards=Rewards() if rewards is None else rewards,
             keeps_journal=journal,
+            masks=masks,
         )
         self.stack = stack
         self.gaps = gaps
@@ -345,3 +349,13 @@ def needs_reset(begun: bool) -> gymnasium.error.ResetNeeded:
     if not begun:
         return gymnasium.error.ResetNeeded("step before reset: call reset() first")
     return gymnasium.error.ResetNeeded("the episode is over: call reset() before stepping on")
+
+
+def no_mask(setting: Setting) -> str:
+    """Return why there are no masks, and what to do."""
+    if setting.codec.has_mask:
+        return "no masks are worked out: make the environment with masks=True"
+    return (
+        f"actions {setting.codec.name!r} have no mask: use limit5, sized21, now5, or, in a single "
+        "environment, a codec of your own with a method mask"
+    )

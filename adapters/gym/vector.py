@@ -7,7 +7,6 @@ an environment by itself. Two threads may share the work: the kernels hold no lo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
@@ -18,7 +17,9 @@ from gymnasium.vector.utils import batch_space
 
 from foldbook.engine import CapacityError
 from foldbook.engine.codecs import Codec, array_of
+from foldbook.engine.compiled import JIT_DISABLED
 from foldbook.engine.episodes import env_words, pool_of
+from foldbook.engine.intrinsics import Held
 from foldbook.engine.kernels import episodes as kernel
 from foldbook.engine.kernels import observe as own
 from foldbook.engine.kernels import vector as many
@@ -27,7 +28,8 @@ from foldbook.engine.observations import filler_of_many
 from foldbook.engine.schema import JOURNAL_DTYPE
 
 from .env import statistics_of
-from .setting import Setting, check_options, needs_reset, seed_of, seeds_of
+from .setting import Setting, check_options, needs_reset, no_mask, seed_of, seeds_of
+from .threads import Worker
 
 _MODES = {
     AutoresetMode.NEXT_STEP: kernel.RESET_NEXT_STEP,
@@ -38,7 +40,7 @@ _TOLD = (
     "market", "step", "portfolio_value", "cash", "fees", "position", "fills", "journal",
     "reward_units",
 )  # fmt: skip
-"""Infos, in the order of many.TOLD."""
+"""Infos, in the order of the many.TOLD words of an environment from MARKET on."""
 _WHICH = tuple(f"_{name}" for name in _TOLD)
 _BUFFER, _BUFFER_KEPT = 6, 16
 """Length of a journal buffer, in rows that one event can write, and where rows are kept."""
@@ -58,7 +60,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
 
     metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
     # Before version 1.4 Gymnasium closes what was never made, too: options may have been refused.
-    _workers: ThreadPoolExecutor | None = None
+    _worker: Worker | None = None
 
     def __init__(
         self,
@@ -94,8 +96,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self._copy = copy
-        self._has_mask = self.codec.has_mask
-        self._scale = self.setting.scale
+        self._has_mask = self.setting.plan.has_mask
         courses = [self.setting.course(market) for market in self.setting.choice.markets]
         self.courses = tuple(courses)
         self.markets = tuple(ticker for _, ticker in self.setting.choice.markets)
@@ -131,25 +132,33 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
             np.tile(env_words(), (count, 1)),
             np.zeros((count, size), np.float32),
             np.ones((count, actions), np.int8),
+            np.zeros(count),
             np.zeros((count, kernel.ENV_WORDS), np.int64),
             np.zeros((count, size), np.float32),
             np.ones((count, actions), np.int8),
+            np.zeros(count),
             weights,
             np.zeros(words, np.int64),
             np.zeros(own.FEATURES),
+            np.zeros((many.TOLD, count), np.int64),
+            np.zeros(count),
+            np.zeros(count, np.bool_),
+            np.zeros(count, np.bool_),
+            np.zeros(1, np.int64),
+            np.array([self.setting.scale]),
         )
         self._envs = whole
+        self._shape = self.action_space.shape
         self._actions = np.zeros((count, len(self.codec.dims)), np.int64)
         cuts = [count * part // threads for part in range(threads + 1)]
-        self._blocks = [
-            (slice(*cut), _block(whole, slice(*cut)))
-            for cut in pairwise(cuts)
-            if cut[0] < cut[1]
-        ]
+        wheres = [slice(*cut) for cut in pairwise(cuts) if cut[0] < cut[1]]
+        self._blocks = [_Block(self, where) for where in wheres]
         shape = (count, self.setting.stack, size)
         self._frames, self._last_frames = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        self._squares, self._last_squares = np.zeros(count), np.zeros(count)
-        self._workers = ThreadPoolExecutor(1) if len(self._blocks) > 1 else None
+        self._all = np.ones(count, np.bool_)
+        self._all.flags.writeable = False
+        threaded = len(self._blocks) > 1 and not JIT_DISABLED
+        self._worker = Worker(self._blocks[1].held) if threaded else None
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -193,7 +202,8 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         words[mask, kernel.FIXED_CASH] = -1 if cash is None else cash
         others = words[:, kernel.OVER].copy()
         words[:, kernel.OVER] = mask
-        many.reset_many(self._envs, self._pool, self._plan)
+        for block in self._blocks:
+            many.reset_many(block.held.address)
         words[~mask, kernel.OVER] = others[~mask]
         self._begun = True
         for k in np.flatnonzero(mask).tolist():
@@ -201,9 +211,8 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
             self._last_kept[k] = []
         if self._fill is not None:
             self._fill(self._envs, self._pool)
-        self._squares[mask] = 0
         self._frames[mask] = self._envs.observations[mask, None]
-        return self._out(), self._infos(_told(words), self._envs.masks)
+        return self._out(), self._infos(_told_by(words))
 
     def _reset_mask(self, given: dict[str, Any]) -> np.ndarray:
         mask = given.get("reset_mask", np.ones(self.num_envs, np.bool_))
@@ -231,32 +240,34 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         if self.mode is AutoresetMode.DISABLED and words[:, kernel.OVER].any():
             raise needs_reset(begun=True)
         self._take(actions)
-        if self._workers is None:
-            self._step_block(*self._blocks[0])
-        else:
-            other = self._workers.submit(self._step_block, *self._blocks[1])
-            try:
-                self._step_block(*self._blocks[0])
-            finally:
-                other.result()
-        told = np.empty((len(_TOLD), self.num_envs), np.int64)
-        rewards = np.empty(self.num_envs)
-        ends = np.empty((2, self.num_envs), np.bool_)
-        renews = self.mode is AutoresetMode.SAME_STEP
-        outs = told, rewards, ends, self._squares
-        count = many.tell_many(self._envs, int(renews), self._scale, outs)
-        infos = self._infos(told, self._envs.masks)
-        begun = words[:, kernel.STEP] == 0 if count else None
-        if begun is not None and renews:
+        self._step_blocks()
+        envs = self._envs
+        infos = self._infos(self._told())
+        if self._blocks[0].begun[0] or self._blocks[-1].begun[0]:
+            self._begin(words[:, kernel.STEP] == 0, infos)
+        elif self.setting.stack > 1:
+            self._push()
+        rewards, terminated = envs.rewards.copy(), envs.terminated.copy()
+        return self._out(), rewards, terminated, envs.truncated.copy(), infos
+
+    def _told(self) -> np.ndarray:
+        """Return what the step came to in each environment: int64 (many.TOLD, environments)."""
+        if len(self._blocks) == 1:
+            return self._blocks[0].envs.told.copy()
+        return np.concatenate([block.envs.told for block in self._blocks], axis=1)
+
+    def _push(self) -> None:
+        """Put the new observations behind those before them."""
+        self._frames[:, :-1] = self._frames[:, 1:]
+        self._frames[:, -1] = self._envs.observations
+
+    def _begin(self, begun: np.ndarray, infos: dict[str, Any]) -> None:
+        """Note the episodes that have begun; begun: bool (environments,)."""
+        if self.mode is AutoresetMode.SAME_STEP:
             self._end(begun, infos)
         if self.setting.stack > 1:
-            self._frames[:, :-1] = self._frames[:, 1:]
-            self._frames[:, -1] = self._envs.observations
-            if begun is not None:
-                self._frames[begun] = self._envs.observations[begun, None]
-        if begun is not None:
-            self._squares[begun] = 0
-        return self._out(), rewards, ends[0], ends[1], infos
+            self._push()
+            self._frames[begun] = self._envs.observations[begun, None]
 
     def _end(self, ended: np.ndarray, infos: dict[str, Any]) -> None:
         """Add to the infos how episodes ended that are followed by others in the same step."""
@@ -266,14 +277,13 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
             finals[k] = last[k].copy()
             if self.setting.stack > 1:
                 finals[k] = np.concatenate([self._frames[k, 1:], last[k : k + 1]])
-        self._last_squares[ended] = self._squares[ended]
         infos["final_obs"], infos["_final_obs"] = finals, ended
-        told = self._infos(_told(self._envs.last_words), self._envs.last_masks, ended)
+        told = self._infos(_told_by(self._envs.last_words), ended)
         infos["final_info"], infos["_final_info"] = told, ended
 
     def _take(self, actions: Any) -> None:
         given = array_of(actions)
-        if given.shape != self.action_space.shape:
+        if given.shape != self._shape:
             raise ValueError(
                 f"actions: shape {given.shape}; expected {self.action_space.shape}, an action for "
                 "each environment"
@@ -283,20 +293,30 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
             return
         self._actions[:] = self.codec.validate_many(given.reshape(self._actions.shape))
 
-    def _step_block(self, where: slice, envs: many.Envs) -> None:
+    def _step_blocks(self) -> None:
         if self._keeps and self.mode is AutoresetMode.NEXT_STEP:
-            self._turn(where)
-        done = 0
-        while True:
-            done = many.step_many(envs, self._pool, self._plan, self._actions[where], done)
-            if done == len(envs.words):
-                break
+            self._turn(slice(0, self.num_envs))
+        if self._worker is None:
+            for block in self._blocks:
+                self._finish(block, many.step_many(block.held.address, 0))
+            return
+        self._worker.ask()
+        first = many.step_many(self._blocks[0].held.address, 0)
+        second = self._worker.answer()
+        self._finish(self._blocks[0], first)
+        self._finish(self._blocks[1], second)
+
+    def _finish(self, block: _Block, done: int) -> None:
+        """See that the step of a block is complete, of which so many environments are done."""
+        where, envs, address = block.where, block.envs, block.held.address
+        while done < len(envs.words):
             bus = self.courses[0].simulation.bus
             if envs.states[done, ERROR]:
                 bus.memory[ERROR] = envs.states[done, ERROR]
                 envs.states[done, ERROR] = 0
                 raise bus.command_error()
             self._drain(where.start + done)
+            done = many.step_many(address, done)
         if self._keeps:
             states = envs.states
             used = states[:, JOURNAL_COUNT] - states[:, JOURNAL_BASE]
@@ -307,7 +327,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         if self._renews:
             if self._keeps:
                 self._turn(where)
-            many.renew_many(envs, self._pool, self._plan)
+            many.renew_many(address)
             if self._fill is not None:
                 self._fill(envs, self._pool)
 
@@ -344,13 +364,14 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         shown = self._envs.observations if self.setting.stack == 1 else self._frames
         return shown.copy() if self._copy else shown
 
-    def _infos(
-        self, told: np.ndarray, masks: np.ndarray, among: np.ndarray | None = None
-    ) -> dict[str, Any]:
-        """Return what environments tell, with the mask `among` beside each array."""
-        which = np.ones(self.num_envs, np.bool_) if among is None else among
-        infos: dict[str, Any] = dict(zip(_TOLD, told, strict=True))
-        infos.update(dict.fromkeys(_WHICH, which))
+    def _infos(self, told: np.ndarray, ended: np.ndarray | None = None) -> dict[str, Any]:
+        """Return what environments tell, or what those that ended told last, with a mask beside
+        each array."""
+        which, masks = self._all, self._envs.masks
+        if ended is not None:
+            which, masks = ended, self._envs.last_masks
+        infos: dict[str, Any] = dict.fromkeys(_WHICH, which)
+        infos.update(zip(_TOLD, told, strict=True))
         if self._has_mask:
             infos["action_mask"] = masks.copy() if self._copy else masks
             infos["_action_mask"] = which
@@ -359,10 +380,10 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
     def action_masks(self) -> np.ndarray:
         """Return which actions make sense now: bool, shape (environments, actions).
 
-        Raises TypeError for a codec that has no mask.
+        Raises TypeError for a codec that has no mask, and where none are worked out.
         """
         if not self._has_mask:
-            raise TypeError(f"actions {self.codec.name!r} have no mask")
+            raise TypeError(no_mask(self.setting))
         self._check_begun()
         return self._envs.masks == 1
 
@@ -372,8 +393,10 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         ended: of the last episode that autoreset SameStep has ended in each environment.
         """
         self._check_begun()
-        words = self._envs.last_words if ended else self._envs.words
-        squares = self._last_squares if ended else self._squares
+        envs = self._envs
+        words, squares = envs.words, envs.squares
+        if ended:
+            words, squares = envs.last_words, envs.last_squares
         each = [statistics_of(*one) for one in zip(words, squares.tolist(), strict=True)]
         return {name: np.array([one[name] for one in each]) for name in each[0]}
 
@@ -400,30 +423,46 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the threads."""
-        if self._workers is not None:
-            self._workers.shutdown()
+        if self._worker is not None:
+            self._worker.close()
 
 
-def _told(words: np.ndarray) -> np.ndarray:
+def _told_by(words: np.ndarray) -> np.ndarray:
     """Return what words of environments tell: int64, shape (len(_TOLD), environments)."""
-    return np.ascontiguousarray(words[:, many.TOLD].T)
+    return words[:, kernel.MARKET : kernel.MARKET + many.TOLD].T.copy()
 
 
-def _block(envs: many.Envs, where: slice) -> many.Envs:
-    """Return some environments as a block of their own, with scratch of its own."""
-    shared_buffer = len(envs.rows) < len(envs.words)
-    return many.Envs(
-        envs.states[where],
-        envs.seen[where] if len(envs.seen) else envs.seen,
-        envs.rows.copy() if shared_buffer else envs.rows[where],
-        envs.places.copy() if shared_buffer else envs.places[where],
-        envs.words[where],
-        envs.observations[where],
-        envs.masks[where],
-        envs.last_words[where],
-        envs.last_observations[where],
-        envs.last_masks[where],
-        envs.weights,
-        envs.trial.copy(),
-        envs.scratch.copy(),
-    )
+class _Block:
+    """Some environments, as a block that one thread steps."""
+
+    __slots__ = ("begun", "envs", "held", "where")
+
+    def __init__(self, envs: MarketVectorEnv, where: slice):
+        whole = envs._envs
+        shared_buffer = len(whole.rows) < len(whole.words)
+        self.where = where
+        self.envs = many.Envs(
+            whole.states[where],
+            whole.seen[where] if len(whole.seen) else whole.seen,
+            whole.rows.copy() if shared_buffer else whole.rows[where],
+            whole.places.copy() if shared_buffer else whole.places[where],
+            whole.words[where],
+            whole.observations[where],
+            whole.masks[where],
+            whole.squares[where],
+            whole.last_words[where],
+            whole.last_observations[where],
+            whole.last_masks[where],
+            whole.last_squares[where],
+            whole.weights,
+            whole.trial.copy(),
+            whole.scratch.copy(),
+            whole.told[:, where].copy(),
+            whole.rewards[where],
+            whole.terminated[where],
+            whole.truncated[where],
+            whole.begun.copy(),
+            whole.scale,
+        )
+        self.begun = memoryview(self.envs.begun)  # type: ignore[arg-type]
+        self.held = Held(many.MANY, (self.envs, envs._pool, envs._plan, envs._actions[where]))

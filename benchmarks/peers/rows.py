@@ -81,7 +81,10 @@ _ENVS = ("--envs", "256")
 
 
 def _env(mode: str, many: bool = False) -> Runner:
-    realism = "four-number observation, random starts, ten events a step; no delays; queue, fees"
+    realism = (
+        "four-number observation, random starts, ten events a step; no delays; queue, fees, "
+        "account; a digest of the journal; no masks, which no peer has"
+    )
     more = _ENVS if many else ()
     return Runner("foldbook", OURS, "drive_our_env", mode, realism, more=more)
 

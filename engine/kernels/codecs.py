@@ -43,6 +43,7 @@ from .layout import (
 from .orders import next_of, slot_at
 from .positions import position_at
 from .refusals import (
+    UNDECIDED,
     Command,
     amend_refusal,
     any_order_refusal,
@@ -255,22 +256,16 @@ def act(run, market, codec, action):
         _act_quote(run, market, codec, action)
         return
     seen = run.seen
-    base = base_of(seen, market)
     intent, size = wanted_intent(codec, action[0])
-    quote = _quote(seen, base)
-    grid = _grid(seen, base)
-    policy = codec[POLICY]
     if intent == HOLD:
-        for side in range(2):
-            order = own_order(seen, market, side)
-            price = wanted_price(policy, side, quote, grid)
-            if order[0] > 0 and price != KEEP and has_moved(grid, order[1], price):
-                amend(run, market, order[0], price, KEEP)
+        _follow_market(run, market, codec)
         return
     side, qty = wanted_order(intent, size, seen[position_at(market) + POSITION])
     if qty == 0:
         return
-    price = wanted_price(policy, side, quote, grid)
+    base = base_of(seen, market)
+    grid = _grid(seen, base)
+    price = wanted_price(codec[POLICY], side, _quote(seen, base), grid)
     if codec[CODEC] == NOW:
         submit_as(run, market, side, (price, qty, _IOC, 0))
         return
@@ -283,6 +278,20 @@ def act(run, market, codec, action):
     changes = price != KEEP and has_moved(grid, order[1], price)
     if changes or total != order[2]:
         amend(run, market, order[0], price if changes else KEEP, total)
+
+
+@inner
+def _follow_market(run, market, codec):
+    """Amend the own orders from whose price the wanted one has moved."""
+    seen = run.seen
+    base = base_of(seen, market)
+    for side in range(2):
+        order = own_order(seen, market, side)
+        if order[0] > 0:
+            grid = _grid(seen, base)
+            price = wanted_price(codec[POLICY], side, _quote(seen, base), grid)
+            if price != KEEP and has_moved(grid, order[1], price):
+                amend(run, market, order[0], price, KEEP)
 
 
 @small
@@ -363,14 +372,17 @@ def mask_actions(run, market, codec, scratch, mask):
         rests and held[1][4] and seen[TOKEN_RATE] > 0,
         rests and held[0][4] and seen[TOKEN_RATE] > 0,
     )
-    plain = (0, 0)
+    # What a glance says of the largest new order, once for each side: most are taken, with all
+    # smaller ones.
+    most = 0
+    glances = (UNDECIDED, UNDECIDED)
     if takes_orders:
         most = _largest_size(codec)
         buys = not costs[0] and (not rests or held[0][0] == 0)
         sells = not costs[1] and (not rests or held[1][0] == 0)
-        plain = (
-            _plain_size(as_is, market, (0, prices[0], most, tif)) if buys else 0,
-            _plain_size(as_is, market, (1, prices[1], most, tif)) if sells else 0,
+        glances = (
+            _glance(as_is, market, (0, prices[0], most, tif)) if buys else UNDECIDED,
+            _glance(as_is, market, (1, prices[1], most, tif)) if sells else UNDECIDED,
         )
     trial = Run(scratch, run.rows, run.places, scratch, run.tables)
     freed = -1
@@ -381,12 +393,13 @@ def mask_actions(run, market, codec, scratch, mask):
             action += 1
             size = codec[FIRST_SIZE + number]
             side, qty = wanted_order(intent, size, position)
-            if qty <= plain[side]:
-                mask[action] = 1 if qty > 0 else 0
-                continue
             mask[action] = 0
             if qty == 0:
                 continue
+            if glances[side] == _NONE:
+                mask[action] = 1
+                continue
+            is_refused = qty == most and glances[side] != UNDECIDED
             order = held[side]
             command = Command(market, 0, side, prices[side], qty, tif, 0, NO_TIME, 0, 0, 0, 0, 0)
             if rests and order[0] != 0:
@@ -398,7 +411,7 @@ def mask_actions(run, market, codec, scratch, mask):
                     continue
                 price = price if moves else KEEP
                 command = Command(market, order[0], side, price, total, tif, 0, KEEP, 0, 0, 0, 0, 0)
-            if not costs[side]:
+            if not costs[side] and not is_refused:
                 mask[action] = _is_taken(as_is, command, takes_orders)
             if mask[action] == 1 or not (rests and held[1 - side][4]):
                 continue
@@ -418,12 +431,11 @@ def _largest_size(codec):
 
 
 @inner
-def _plain_size(run, market, terms):
-    """Return the size of an order, (side, price, size, TimeInForce), if the venue takes it and all
-    smaller ones; 0 if each of them must be asked for."""
+def _glance(run, market, terms):
+    """Return what `glance_refusal` says of a new order, (side, price, size, TimeInForce)."""
     side, price, size, tif = terms
     command = Command(market, 0, side, price, size, tif, 0, NO_TIME, 0, 0, 0, 0, 0)
-    return size if glance_refusal(run, command) == _NONE else 0
+    return glance_refusal(run, command)
 
 
 @inner

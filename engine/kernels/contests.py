@@ -71,7 +71,7 @@ def step(run, tape, delivered, words, actions, acting):
             return FAILED
         clock[STOP] = moment(run, plan, clock)
         clock[STAGE] = ADVANCING
-    status = go_on(run, tape, delivered, plan, clock)
+    status = go_on(run, (tape, delivered, None), plan, clock)
     _read_all(run, words)
     if status == FULL:
         return MORE

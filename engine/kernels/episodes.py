@@ -14,8 +14,29 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..compiled import entry, inner, small
-from ..schema import NO_MARKET, NO_TIME, CauseKind, JournalKind, MarketStatus, OrderFlag
+from ..compiled import (
+    COLUMNS,
+    FLOATS,
+    MASK,
+    SHOWN,
+    TABLE,
+    TAPE_ROWS,
+    WORDS,
+    entry,
+    inner,
+    small,
+    types,
+)
+from ..intrinsics import holding, mixed, word
+from ..schema import (
+    JOURNAL_DTYPE,
+    NO_MARKET,
+    NO_TIME,
+    CauseKind,
+    JournalKind,
+    MarketStatus,
+    OrderFlag,
+)
 from ..units import PPM, SECOND
 from .book import base_of, visible_best
 from .codecs import CODEC, CODEC_WORDS, GIVEN, act, copy_values, mask_actions
@@ -46,7 +67,7 @@ from .layout import (
     WATCH,
     WATCH_MARKET,
 )
-from .loop import FULL, REACHED, follow_to, next_known, play_tape
+from .loop import FULL, REACHED, RUN, follow_to, has_room, next_known, play_tape
 from .observe import observe
 from .positions import position_at
 from .programs import BOOK_CHANGES, changes_book
@@ -58,7 +79,8 @@ from .reward import portfolio_value
     EVERY,  # events or ns of one step
     STEPS_MAX,  # 0 no limit
     LASTS,  # ns; 0 no limit
-    ROOM,  # journal rows that a decision and one event may write
+    ROOM,  # journal rows that one event may write, and what is tried behind it
+    ROOM_TO_DECIDE,  # that a decision and one event may write
     KEEPS_JOURNAL,  # 1: rows stay; 0: they are folded into the digest and forgotten
     HAS_MASK,
     CHOICE,  # CHOOSE_*
@@ -69,7 +91,7 @@ from .reward import portfolio_value
     INVENTORY_COST,  # $0.000001 for each contract held and second
     DRAWDOWN_WEIGHT,
     PLAN_WORDS,
-) = range(CODEC_WORDS, CODEC_WORDS + 15)
+) = range(CODEC_WORDS, CODEC_WORDS + 16)
 
 EVERY_CHANGE, EVERY_EVENTS, EVERY_TIME, EVERY_QUOTE = range(4)
 CHOOSE_RANDOM, CHOOSE_NEXT = range(2)
@@ -80,36 +102,36 @@ RESET_NEXT_STEP, RESET_SAME_STEP, RESET_DISABLED = range(3)
 (
     SEED,
     EPISODE,  # how many were begun
-    MARKET,  # of the pool, as it is played now
+    FIXED_CASH,  # of every episode, or -1
+    MARKET,  # of the pool, as it is played now; from here on what is told of each step
     STEP,
+    VALUE,  # $0.000001, as the agent knew it after the last step
+    KNOWN_CASH,  # the account as the agent knew it after the last step
+    KNOWN_FEES,
+    KNOWN_POSITION,  # in the first market
+    FILLS,  # of the last step
+    KNOWN_ROWS,  # of the journal
+    REWARD_UNITS,  # change of value in the last step
+    REWARD,  # of the last step, $0.000001 x ppm
+    TERMINATED,
+    TRUNCATED,
+    OVER,  # 1 after the end of an episode; the last word that is told
     STARTED_AT,  # ns
     STAGE,  # ACTING, or ADVANCING after the journal buffer was full
     STOP,  # of the step in progress: row or time, or the quotes before it
-    VALUE,  # $0.000001, as the agent knew it after the last step
     NET_REALISED,
     DRAWN_DOWN,
     OPENED_WITH,  # value at the start of the episode
     LAST_ORDER,  # ns; NO_TIME before the first
     TAKES,  # 1 once a fill of the episode has taken displayed depth
-    FILLS,  # of the last step
     FILLS_ALL,  # of the episode
-    REWARD_UNITS,  # change of value in the last step
-    TERMINATED,
-    TRUNCATED,
-    OVER,  # 1 after the end of an episode
     READ,  # journal rows that have been looked at
     DIGEST,  # of the journal rows so far, in LANES words
     DIGEST_LANE_2,
     DIGEST_LANE_3,
     DIGEST_LANE_4,
-    FIXED_CASH,  # of every episode, or -1
-    REWARD,  # of the last step, $0.000001 x ppm
     HELD,  # 0.01 contract held in all markets at the end of the last step, and when that was
     HELD_AT,
-    KNOWN_CASH,  # the account as the agent knew it after the last step
-    KNOWN_FEES,
-    KNOWN_POSITION,  # in the first market
-    KNOWN_ROWS,  # of the journal
     ENV_WORDS,
 ) = range(33)
 LANES = 4
@@ -139,13 +161,13 @@ _CAUSE_TIMER = int(CauseKind.TIMER)
 _SETTLED = int(MarketStatus.SETTLED)
 _FOREVER = 1 << 62
 _CONTRACT = 100
-_LANE = (1 << 31) - 1
-_TOP = (1 << 33) - 1
+_ROW_WORDS = JOURNAL_DTYPE.itemsize // 8
 
 
 class Pool(NamedTuple):
     """What episodes are drawn from. tape: rows of all markets, one after the other, TAPE_DTYPE.
-    delivered: int64 beside it, empty where nothing delays sight. columns: float32 (events, k), see
+    delivered: int64 beside it, empty where nothing delays sight. changes: int64 (events, 2), see
+    `loop.fill_changes`, or (0, 2). columns: float32 (events, k), see
     `features.fill_columns`. recipe: see `observe.observe`. table: int64 (markets, COURSE_WORDS).
     checkpoints, seen: int64 (checkpoints, words), states along the way; seen is empty where
     nothing delays sight. tables: as of `layout.Run`. opening: JOURNAL_DTYPE (accounts,), the first
@@ -153,6 +175,7 @@ class Pool(NamedTuple):
 
     tape: np.ndarray
     delivered: np.ndarray
+    changes: np.ndarray
     columns: np.ndarray
     recipe: np.ndarray
     table: np.ndarray
@@ -162,20 +185,32 @@ class Pool(NamedTuple):
     opening: np.ndarray
 
 
+OUTS = types.Tuple([SHOWN, MASK, WORDS, FLOATS])
+RECORDED = types.Tuple([TAPE_ROWS, WORDS, TABLE])
+STEPPED = types.Tuple([RUN, RECORDED, COLUMNS, WORDS, WORDS, WORDS, OUTS])
+"""What `step` works on: (run, recorded, columns, recipe, words, action, outs).
+
+recorded: (tape, delivered, changes) of the market that is played, see `Pool`. words: int64, the
+plan's and then the environment's. action: int64, of each market. outs: (observation, float32, of
+each market; mask, int8, of each market; scratch, int64, as long as a state; scratch, float64)."""
+_stepped = holding(STEPPED)
+
+
 @entry
-def step(run, tape, delivered, columns, recipe, words, action, outs):
+def step(held):
     """Take one step of one environment; return DONE, MORE (make room and call again), or FAILED.
 
-    words: int64, the plan's and then the environment's. action: int64, of each market. outs:
-    (observation, float32, of each market; mask, int8, of each market; scratch, int64, as long as a
-    state; scratch, float64).
+    held: address of what is STEPPED.
     """
+    run, recorded, columns, recipe, words, action, outs = _stepped(held)
     plan = words[:PLAN_WORDS]
     env = words[PLAN_WORDS:]
-    status = advance(run, tape, delivered, plan, env, action)
+    if env[STAGE] == ACTING and not has_room(run, plan[ROOM_TO_DECIDE]):
+        return MORE
+    status = advance(run, recorded, plan, env, action)
     if status == DONE:
         note_reward(run, plan, env)
-        note_end(run, len(tape), plan, env)
+        note_end(run, len(recorded[0]), plan, env)
         show_moment(run, columns, recipe, plan, env, outs)
     return status
 
@@ -210,17 +245,17 @@ def show_moment(run, columns, recipe, plan, env, outs):
 
 
 @inner
-def advance(run, tape, delivered, plan, env, action):
+def advance(run, recorded, plan, env, action):
     """Act, then go on to the next moment."""
     if env[STAGE] == ACTING:
-        if not decide(run, tape, plan, env, action):
+        if not decide(run, recorded[0], plan, env, action):
             return FAILED
         env[STOP] = moment(run, plan, env)
         env[STAGE] = ADVANCING
         if plan[CODEC] != GIVEN:
             env[FILLS] = 0
     while True:
-        status = go_on(run, tape, delivered, plan, env)
+        status = go_on(run, recorded, plan, env)
         read(run, env)
         if plan[KEEPS_JOURNAL] == 0:
             _forget(run)
@@ -304,8 +339,9 @@ def moment(run, plan, env):
 
 
 @inner
-def go_on(run, tape, delivered, plan, env):
+def go_on(run, recorded, plan, env):
     """Play the tape to the end of the step; return REACHED or FULL."""
+    tape, delivered, changes = recorded
     state = run.state
     late = run.seen[SIGHT] != 0
     cadence = plan[CADENCE]
@@ -315,7 +351,7 @@ def go_on(run, tape, delivered, plan, env):
         stop = env[STOP] if cadence == EVERY_EVENTS else _FOREVER
         if cadence == EVERY_TIME and len(tape) > 0:
             limit = min(limit, max(tape[len(tape) - 1]["ts"], state[NOW]))
-        status = play_tape(run, tape, limit, stop, room, None)
+        status = play_tape(run, tape, limit, stop, room, None, changes)
         if status == FULL:
             return FULL
         if late:
@@ -333,7 +369,7 @@ def go_on(run, tape, delivered, plan, env):
         else:
             state[WATCH] = BOOK_CHANGES
             state[WATCH_MARKET] = -1
-        status = play_tape(run, tape, limit, _FOREVER, room, None)
+        status = play_tape(run, tape, limit, _FOREVER, room, None, changes)
         state[WATCH] = 0
         if status == FULL:
             return FULL
@@ -369,7 +405,7 @@ def read(run, env):
             env[FILLS_ALL] += 1
         if kind == _MISSED or (kind == _FILL and row["flags"] & _TAKES_DEPTH != 0):
             env[TAKES] = 1
-        _digest(env, row)
+        _digest(env, run.rows, number - base)
     env[READ] = state[JOURNAL_COUNT]
 
 
@@ -387,45 +423,13 @@ def _forget(run):
 
 
 @inner
-def _digest(env, row):
-    """Fold the fields of a journal row into the running digest, four lanes of 31 bits."""
-    small_fields = (
-        np.int64(row["kind"])
-        | np.int64(row["reason"]) << 8
-        | np.int64(row["side"]) << 16
-        | np.int64(row["tif"]) << 24
-        | np.int64(row["flags"]) << 32
-        | np.int64(row["liquidity"]) << 40
-        | np.int64(row["evidence"]) << 48
-        | np.int64(row["cause_kind"]) << 56
-    )
-    lane = _mixed(env[DIGEST], row["ts"])
-    lane = _mixed(lane, row["fee"])
-    lane = _mixed(lane, row["expires"])
-    lane = _mixed(lane, row["carry"])
-    env[DIGEST] = _mixed(lane, np.int64(row["group"]))
-    lane = _mixed(env[DIGEST + 1], row["qty"])
-    lane = _mixed(lane, row["reserved"])
-    lane = _mixed(lane, row["arrives"])
-    lane = _mixed(lane, np.int64(row["order"]) << 31 ^ np.int64(row["price"]))
-    env[DIGEST + 1] = _mixed(lane, small_fields)
-    lane = _mixed(env[DIGEST + 2], row["left"])
-    lane = _mixed(lane, row["ahead"])
-    lane = _mixed(lane, row["client_id"])
-    env[DIGEST + 2] = _mixed(lane, np.int64(row["market"]) << 31 ^ np.int64(row["row"]))
-    lane = _mixed(env[DIGEST + 3], row["cash"])
-    lane = _mixed(lane, row["claim"])
-    lane = _mixed(lane, row["guessed"])
-    env[DIGEST + 3] = _mixed(lane, np.int64(row["cause_row"]) << 31 ^ np.int64(row["cause_market"]))
-
-
-@small
-def _mixed(lane, value):
-    """Return a lane, below 2^31, with all bits of a value mixed in; nothing overflows."""
-    x = lane * 1_540_483_477 + (value & _LANE)
-    x = (x ^ (x >> 31)) & _LANE
-    x = x * 1_597_334_677 + ((value >> 31) & _TOP)
-    return (x ^ (x >> 31)) & _LANE
+def _digest(env, rows, number):
+    """Fold a journal row into the running digest, one word of it after the other in each lane."""
+    for lane in range(LANES):
+        digest = env[DIGEST + lane]
+        for place in range(lane, _ROW_WORDS, LANES):
+            digest = mixed(digest, word(rows, number, place))
+        env[DIGEST + lane] = digest
 
 
 @inner
@@ -539,12 +543,26 @@ def next_market(weights, words):
     return draw_market(weights, words[:PLAN_WORDS], words[PLAN_WORDS:])
 
 
+@small
+def recorded_of(pool, market):
+    """Return (tape, delivered, changes) of a market. market: its words."""
+    begin = market[TAPE_BEGIN]
+    end = market[TAPE_END]
+    delivered = pool.delivered
+    if len(pool.seen) > 0:
+        delivered = delivered[begin:end]
+    changes = pool.changes
+    if len(changes) > 0:
+        changes = changes[begin:end]
+    return pool.tape[begin:end], delivered, changes
+
+
 @inner
 def begin_in(run, pool, plan, env, choice):
     market, row = choice
     entry_of = pool.table[market]
     state = run.state
-    tape = pool.tape[entry_of[TAPE_BEGIN] : entry_of[TAPE_END]]
+    tape, delivered, changes = recorded_of(pool, entry_of)
     late = len(pool.seen) > 0
     near = _nearest(pool.checkpoints, entry_of[CHECKPOINT], entry_of[CHECKPOINTS], row)
     copy_values(state, pool.checkpoints[near])
@@ -562,13 +580,11 @@ def begin_in(run, pool, plan, env, choice):
         _endow(state, cash)
         if late:
             _endow(run.seen, cash)
-    play_tape(run, tape, NO_TIME, row, 0, None)
+    play_tape(run, tape, NO_TIME, row, 0, None, changes)
     if late:
-        delivered = pool.delivered[entry_of[TAPE_BEGIN] : entry_of[TAPE_END]]
         follow_to(run, tape, delivered, state[NOW], None)
-    for word in range(STEP, ENV_WORDS):
-        if word != FIXED_CASH:
-            env[word] = 0
+    for place in range(STEP, ENV_WORDS):
+        env[place] = 0
     env[MARKET] = market
     env[EPISODE] += 1
     env[STARTED_AT] = state[NOW]

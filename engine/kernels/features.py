@@ -378,7 +378,7 @@ def fill_columns(run, tape, session, wanted, columns, scratch):
     first = 0
     count = len(wanted) - 1
     while first < len(tape):
-        play_tape(run, tape, NO_TIME, first + 1, 0, None)
+        play_tape(run, tape, NO_TIME, first + 1, 0, None, None)
         stop = state[CURSOR]
         ts = state[NOW]
         seconds = (ts - memory[_AT]) / SECOND if memory[_AT] > 0 else 0.0
@@ -423,7 +423,7 @@ def fill_session_columns(run, tape, columns, words):
         if ts // SECOND != second:
             second = ts // SECOND
             active, synchrony, divergence = _compare(words, second * SECOND)
-        play_tape(run, tape, NO_TIME, first + 1, 0, None)
+        play_tape(run, tape, NO_TIME, first + 1, 0, None, None)
         stop = state[CURSOR]
         market = np.int64(tape[first]["market"])
         at = market * SESSION_WORDS

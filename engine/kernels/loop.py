@@ -211,6 +211,62 @@ def fold_quiet(state, tape, i, stop, limit):
     return i
 
 
+_RANK = (1 << 30) - 1
+_LEVEL = (1 << 32) - 1
+
+
+@entry
+def fill_changes(run, tape, changes):
+    """Write what each row makes of its level, of which no agent changes anything.
+
+    run: of a state before the first event. tape: rows of one market. changes: int64 (events, 2),
+    zero: the level's offset, 1 << 32 for each rank and 1 << 62 for a SELL, and the quantity that
+    is recorded then. Rows stay zero that are no level changes, or change a best price.
+    """
+    state = run.state
+    for i in range(len(tape)):
+        row = tape[i]
+        base = base_of(state, np.int64(row["market"]))
+        side = np.int64(row["side"])
+        kind = row["kind"]
+        rank = rank_of(state, base, side, np.int64(row["price"]))
+        best = state[base + BEST_BUY + side]
+        _fold_row(state, tape, i, None)
+        if (kind == _INCREASE or kind == _DECREASE) and rank > 0:
+            level = level_at(state, base, side, rank)
+            if state[base + BEST_BUY + side] == best:
+                changes[i, 0] = side << 62 | rank << 32 | level
+                changes[i, 1] = state[level + QTY]
+
+
+@inner
+def fold_known(state, tape, changes, i, stop):
+    """Do what `fold_quiet` does by what `fill_changes` has found, where nothing is due and there
+    is no limit in time."""
+    base = base_of(state, np.int64(tape[i]["market"]))
+    cross_buy = state[base + TOP] - state[base + OWN_SELL]
+    cross_sell = state[base + TOP] - state[base + OWN_BUY]
+    first = i
+    while i < stop:
+        change = changes[i, 0]
+        rank = change >> 32 & _RANK
+        if change == 0 or rank >= (cross_sell if change >> 62 else cross_buy):
+            break
+        level = change & _LEVEL
+        left = changes[i, 1]
+        if state[level + OWN] != 0:
+            break
+        # Whether anything was taken there, no processor can guess: so it is not asked.
+        state[level + TAKEN] = min(state[level + TAKEN], left)
+        state[level + QTY] = left
+        i += 1
+    if i > first:
+        state[base + ROWS] += i - first
+        state[CURSOR] = i
+        state[NOW] = state[base + LAST_AT] = tape[i - 1]["ts"]
+    return i
+
+
 @inner
 def fold_rare(state, base, kind, row):
     """Fold a row of any other kind into the book and the queues; return what it means for orders,
@@ -301,18 +357,19 @@ def advance(run, tape, limit, stop, slack):
     (empty the buffer and call again), or WATCHED at the end of a burst in which something of WATCH
     happened in WATCH_MARKET. When the limit was reached, what is due before it has happened.
     """
-    return play_tape(run, tape, limit, stop, slack, None)
+    return play_tape(run, tape, limit, stop, slack, None, None)
 
 
 @compiled_as(INT(RUN, TAPE_ROWS, INT, INT, INT, QUEUE))
 def advance_with(run, tape, limit, stop, slack, model):
     """Do what `advance` does, with a user's own queue model."""
-    return play_tape(run, tape, limit, stop, slack, model)
+    return play_tape(run, tape, limit, stop, slack, model, None)
 
 
 @inner
-def play_tape(run, tape, limit, stop, slack, model):
-    """See `advance`; model: a user's own queue model, or None."""
+def play_tape(run, tape, limit, stop, slack, model, changes):
+    """See `advance`; model: a user's own queue model, or None. changes: of `fill_changes`, empty
+    where several markets are played, or None."""
     state = run.state
     end = len(tape)
     i = state[CURSOR]
@@ -326,7 +383,11 @@ def play_tape(run, tape, limit, stop, slack, model):
     quiet = watch & _LEVEL_BITS == 0 and deep == 0
     while i < end:
         if quiet and not midway:
-            i = fold_quiet(state, tape, i, min(stop, end), min(limit, state[DUE]))
+            due = min(limit, state[DUE])
+            if changes is not None and len(changes) > 0 and due == NO_TIME:
+                i = fold_known(state, tape, changes, i, min(stop, end))
+            else:
+                i = fold_quiet(state, tape, i, min(stop, end), due)
             if i == end:
                 break
             midway = i > 0 and _same_burst(tape, i)

@@ -18,7 +18,7 @@ def fill_marks(run, tape, marks):
     state = run.state
     first = 0
     while first < len(tape):
-        play_tape(run, tape, NO_TIME, first + 1, 0, None)
+        play_tape(run, tape, NO_TIME, first + 1, 0, None, None)
         stop = state[CURSOR]
         mark = state[base_of(state, tape[first]["market"]) + MID2]
         for i in range(first, stop):

@@ -149,7 +149,7 @@ def _play(run, tape, delivered, plan, words, decide, fold, model):
             limit = delivered[run.seen[CURSOR]]
             if limit > plan.end:
                 limit = NO_TIME
-        status = play_tape(run, tape, limit, _FOREVER, room, model)
+        status = play_tape(run, tape, limit, _FOREVER, room, model, None)
         if status == FULL:
             return FULL
         first = run.seen[CURSOR]

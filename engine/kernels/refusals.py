@@ -83,7 +83,7 @@ class Command(NamedTuple):
 
 
 _NO_LIMIT = 1 << 62
-_UNDECIDED = -1
+UNDECIDED = -1
 _NONE = int(Reason.NONE)
 _MARKET_INACTIVE = int(Reason.MARKET_INACTIVE)
 _EXCHANGE_PAUSED = int(Reason.EXCHANGE_PAUSED)
@@ -150,12 +150,12 @@ def any_order_refusal(state, market):
 def order_refusal(run, command):
     """Return the reason why the venue would refuse this new order, where it takes any."""
     reason = glance_refusal(run, command)
-    if reason != _UNDECIDED and (reason != _NONE or command.tif != _FOK):
+    if reason != UNDECIDED and (reason != _NONE or command.tif != _FOK):
         return reason
     state = run.state
     rank = rank_of(state, base_of(state, command.market), command.side, command.price)
     wanted = (command.side, rank, command.qty)
-    if reason == _UNDECIDED:
+    if reason == UNDECIDED:
         reason = _walk_refusal(run, command.market, 0, wanted)
     whole = reason == _NONE and command.tif == _FOK
     if whole and _walk_terms(run, command.market, wanted, 0)[1] < command.qty:
@@ -165,7 +165,7 @@ def order_refusal(run, command):
 
 @inner
 def glance_refusal(run, command):
-    """Do what `order_refusal` does without a look at what would fill the order: _UNDECIDED if that
+    """Do what `order_refusal` does without a look at what would fill the order: UNDECIDED if that
     matters. An order that is taken at a glance is so for any smaller quantity, too."""
     state = run.state
     base = base_of(state, command.market)
@@ -295,7 +295,7 @@ def amend_refusal(run, command):
         return reason
     wanted = (side, rank_of(state, base, side, price), left)
     reason = _terms_refusal(run, command.market, slot, wanted, state[at + FLAGS])
-    return _walk_refusal(run, command.market, slot, wanted) if reason == _UNDECIDED else reason
+    return _walk_refusal(run, command.market, slot, wanted) if reason == UNDECIDED else reason
 
 
 @inner
@@ -316,7 +316,7 @@ def amended_terms(state, base, at, command):
 @inner
 def _terms_refusal(run, market, slot, wanted, flags):
     """Return why an order `wanted`, (side, rank, left), may not stand in place of `slot`, 0 for a
-    new one; _UNDECIDED if that depends on what it would be filled with."""
+    new one; UNDECIDED if that depends on what it would be filled with."""
     state = run.state
     base = base_of(state, market)
     side, rank, _ = wanted
@@ -339,7 +339,7 @@ def _terms_refusal(run, market, slot, wanted, flags):
     trades = best + rank >= state[base + TOP]
     if state[ACCOUNTS] == 1 and (not trades or spare >= _most_fees(state, base, wanted[2])):
         return _NONE
-    return _UNDECIDED
+    return UNDECIDED
 
 
 @inner
