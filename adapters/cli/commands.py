@@ -54,7 +54,7 @@ def options_of_a_run(function: Command) -> Command:
         click.option("--collateral-return", is_flag=True,
                      help="Pay at once what NO in several markets of one event is sure to pay."),
         click.option("--restored-after", default="0ms", metavar="TIME",
-                     help="Give back what own fills took from the display so much later; 0ms never."),
+                     help="Give back what own fills took from the display so late; 0ms never."),
         click.option("--risk", default="", metavar="K=V,...",
                      help="Own limits: max_position=100 (contracts), max_loss=50 (dollars), ..."),
         click.option("--queue", default="conservative", show_default=True,
