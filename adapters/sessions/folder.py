@@ -114,17 +114,27 @@ def load(path: str | os.PathLike[str]) -> Session:
     about_path = place if is_file else place / ABOUT_FILE
     about = read_about(place) if is_file else _about(place)
     markets = markets_of(about, about_path)
+    tape = Tape(_rows(place, about), digest=about.tape_digest)
     session = Session(
-        Tape(_rows(place, about), digest=about.tape_digest),
+        tape,
         markets,
         name=about.name,
         source={"path": str(place)},
         facts=about.facts,
-        reopen=(load, (str(place),)),
+        reopen=(_load_again, (str(place), Session(tape, markets, name="").digest)),
     )
     if about.digest not in ("", session.digest):
         raise TapeError(f"{about_path}: digest is {about.digest}, but that of its markets and its "
                         f"tape is {session.digest}")
+    return session
+
+
+def _load_again(path: str, digest: str) -> Session:
+    """Load a session that was loaded before. Raises TapeError if another one is there by now."""
+    session = load(path)
+    if session.digest != digest:
+        raise TapeError(f"{path}: holds a session of digest {session.digest}; that which was "
+                        f"pickled had {digest}")
     return session
 
 
