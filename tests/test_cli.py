@@ -17,7 +17,7 @@ from unprivileged import open_folder, unprivileged
 
 from foldbook.adapters import cli, journals, sessions, synthetic
 from foldbook.adapters.cli import commands, models, plugins, show
-from foldbook.engine import NO_FEES, Delay, Feed, Latency, Queue, Risk
+from foldbook.engine import NO_FEES, Delay, Feed, Latency, Queue, Risk, Session, Tape
 from foldbook.engine.schema import JournalKind
 
 MAKER = """
@@ -420,6 +420,41 @@ def test_a_strategy_that_runs_only_once_has_no_band(here, run):
 # Whose fault it is.
 
 
+def _cut(rows: int, name: str) -> None:
+    """Store the first rows of a session as one of their own."""
+    session = synthetic.session(seed=3, events=3000, minutes=5)
+    tape = Tape(session.tape.rows[:rows].copy())
+    sessions.save(Session(tape, session.markets, name=session.name), name)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_sessions_of_hardly_an_event(here, run, rows):
+    """Each command answers for a session without a row, with one and with two; a run over it sends
+    nothing, and verifies."""
+    _cut(rows, "few")
+    maker = ("--strategy", "mine:Maker")
+    for status, *words in (
+        (0, "info", "few"), (1, "doctor", "few"), (0, "split", "few", "--to", "parts"),
+        (0, "split", "few", "--to", "parts", "--every", "1s"), (0, "merge", "few", "--to", "one"),
+        (0, "backtest", "few", *maker, "--journal", "j", "--band"), (0, "verify", "j"),
+        (0, "export", "hftbacktest", "few", "--to", "x.npz"), (2, "explain", "j", 0),
+        (0, "info", "few", "--book-at", 0),
+    ):
+        assert run(*words)[0] == status, words
+
+
+def test_a_strategy_that_may_not_be_read_is_named(run):
+    """It is a file that is at fault, and not the strategy."""
+    with open_folder() as folder:
+        path = folder / "shut.py"
+        path.write_text(MAKER)
+        path.chmod(0)
+        with unprivileged():
+            status, _, err = run("backtest", "synthetic:1", "--strategy", f"{path}:Maker")
+        assert (status, one_line(err)) == (2, f"foldbook: backtest: strategy: {path}: "
+                                              "Permission denied\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -461,12 +496,17 @@ def test_a_strategy_that_runs_only_once_has_no_band(here, run):
         (["split", "session", "--to", "parts", "--every", "1e30h"], "--every: every: .*at most"),
         (["check-leak", "env", "session", "--at", str(2**63 - 1)], "--at: .* after the end of"),
         (["check-leak", "env", "session", "--option", "latency=5ms"], "latency: '5ms'.*Latency"),
+        (["check-leak", "env", "empty"], "check-leak: synthetic-3 has no events"),
+        (["check-leak", "strategy", "mine:Maker", "empty"], "synthetic-3 has no events"),
+        (["check-leak", "env", "single"], "1 moments; an episode needs 3 at least"),
         (["verify", "mine.py"], "no foldbook journal"),
         (["explain", "mine.py", "x"], "'x' is not a valid integer"),
     ],
 )
 def test_wrong_use_is_one_line(here, run, arguments, text):
     """Wrong use and bad input: exit 2, one line that says what, nothing on stdout."""
+    _cut(0, "empty")
+    _cut(1, "single")
     status, out, err = run(*arguments)
     assert (status, out) == (2, "")
     assert re.search(text, one_line(err)), err

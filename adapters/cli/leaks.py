@@ -67,6 +67,8 @@ def checked(
         models.option(f"--option {time}", models.time, str(given[time]))
     probe = probe_of(kind, names[0] if names else None, given, seed)
     session = plugins.session(source)
+    if not len(session.tape):
+        raise click.UsageError(f"{session.name} has no events: nothing could look ahead in it")
     times = moments(session, at[1], at[0])
     leak = check(probe, session, times, seed)
     data = {"kind": kind, "name": names[0] if names else None, "session": session.name,

@@ -18,6 +18,7 @@ from foldbook.engine.errors import FeeError, TapeError
 from foldbook.engine.fees import FeeRow
 from foldbook.engine.units import MICROSECOND
 
+from .. import sessions
 from ..recordings.reports import RefusedError
 from .decode import grid_of
 from .fees import fee_row
@@ -139,7 +140,9 @@ def _ns(stamp: datetime | None) -> int | None:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("*.json")) if folder.is_dir() else [folder]
+    if not folder.is_dir():
+        return [folder]
+    return [path for path in sessions.paths_below(folder) if path.suffix == ".json"]
 
 
 def _response(path: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from foldbook.engine.errors import TapeError
 
+from .. import sessions
 from ..recordings.files import GZIP, blocks
 from ..recordings.reports import Problems
 from .frames import UNREADABLE, Dialect, dialect_of
@@ -86,6 +87,8 @@ def sniff(path: Path) -> Dialect:
 
     Raises TapeError if none is, which says so where the file is truncated or damaged.
     """
+    if not path.stat().st_size:
+        raise CutOffError(f"{path}: not a recording: the file is empty")
     later = _Later()
     for number, line in enumerate(_first_lines(path, later)):
         if number == SNIFFED_LINES:
@@ -128,7 +131,7 @@ def chunks(path: Path, problems: Problems) -> Iterator[Chunk]:
 
 
 def _in_folder(folder: Path) -> list[Recording]:
-    """A recorder's session, a folder of files of one market, or a folder of either.
+    """A recorder's session; or a folder of files of one market, of either, or of all these.
 
     A JSON document that is no recording (a record of a market, say) is passed over.
     """
@@ -139,10 +142,9 @@ def _in_folder(folder: Path) -> list[Recording]:
             return [Recording(raw.parent.name, _first_dialect(lanes), lanes)]
         return []
     paths = [path for path in folder.iterdir() if path.is_file() and _is_recording(path)]
-    if found := _of_files(folder, paths, passes_over=(".json",)):
-        return found
-    return [recording for child in sorted(folder.iterdir()) if child.is_dir()
-            for recording in _in_folder(child)]
+    found = _of_files(folder, paths, passes_over=(".json",))
+    return found + [recording for child in sorted(folder.iterdir()) if child.is_dir()
+                    for recording in _in_folder(child)]
 
 
 def _of_files(
@@ -167,8 +169,9 @@ def _of_files(
             by_dialect.setdefault(dialect.name, (dialect, []))[1].append(path)
     if cut and not by_dialect:
         raise cut[0][1]
-    found = [Recording(folder.name, dialect, (tuple(files),))
-             for dialect, files in by_dialect.values()]
+    found = [Recording(folder.name if len(by_dialect) == 1 else
+                       f"{folder.name} ({files[0].name}, dialect {dialect.name})",
+                       dialect, (tuple(files),)) for dialect, files in by_dialect.values()]
     if cut:
         files = sorted((*found[0].files, *(path for path, _ in cut)))
         found[0] = attrs.evolve(found[0], lanes=(tuple(files),))
@@ -190,7 +193,8 @@ def _first_dialect(lanes: tuple[tuple[Path, ...], ...]) -> Dialect:
 def _lanes(raw: Path) -> tuple[tuple[Path, ...], ...]:
     """One lane per type; within it the files by day and hour."""
     lanes: dict[str, list[Path]] = {}
-    for path in sorted(path for path in raw.rglob("*") if path.is_file() and _is_recording(path)):
+    found = sessions.paths_below(raw)
+    for path in (path for path in found if path.is_file() and _is_recording(path)):
         lanes.setdefault(path.relative_to(raw).parts[0], []).append(path)
     return tuple(tuple(paths) for paths in lanes.values())
 

@@ -20,6 +20,7 @@ from foldbook.engine.errors import TapeError
 from foldbook.engine.schema import MarketStatus
 from foldbook.engine.units import MICROSECOND, MILLISECOND, PRICE_ONE
 
+from .. import sessions
 from ..recordings import (
     MESSAGE_DTYPE,
     TIME_MAX,
@@ -66,7 +67,7 @@ class MarketRecords:
         path = Path(metadata)
         if not path.exists():
             raise TapeError(f"{path}: no such file or folder of metadata")
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        for file in sessions.paths_below(path) if path.is_dir() else [path]:
             for record in _records(file):
                 self._records[record.condition] = record
                 for token in (record.yes, record.no):

@@ -49,15 +49,15 @@ def find_files(sources: Sequence[Path], *suffixes: str) -> list[Path]:
     """Return the files of all sources in order, folders searched whole and by name.
 
     A file that is named is taken whatever its name is; of a folder those that end in one of the
-    suffixes, but none of a session. Raises TapeError if a source does not exist, or nothing is
-    found.
+    suffixes, but none of a session. Raises TapeError if a source does not exist, a folder may not
+    be read, or nothing is found.
     """
     found: list[Path] = []
     for source in map(Path, sources):
         if source.is_dir():
-            found += sorted(path for path in source.rglob("*") if path.name.endswith(suffixes)
-                            and path.is_file() and not path.name.startswith(".")
-                            and not (path.parent / sessions.ABOUT_FILE).exists())
+            found += [path for path in sessions.paths_below(source) if path.name.endswith(suffixes)
+                      and path.is_file() and not path.name.startswith(".")
+                      and not (path.parent / sessions.ABOUT_FILE).exists()]
         elif source.is_file():
             found.append(source)
         else:

@@ -147,8 +147,9 @@ class Store:
     def _check(self, recorded: RecordedMarket) -> None:
         check_ticker(recorded)
         if recorded.ticker in self._origins:
-            raise TapeError(f"market {recorded.ticker}: is in two recordings: {recorded.recording} "
-                            "and one before it; import them apart")
+            raise TapeError(f"market {recorded.ticker}: is in two recordings, "
+                            f"{self._origins[recorded.ticker]} and {recorded.recording}; import "
+                            "them apart")
         self._origins[recorded.ticker] = recorded.recording
 
     def _wait(self, recorded: RecordedMarket, path: Path, first_recv: int) -> None:
