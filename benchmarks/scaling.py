@@ -19,6 +19,7 @@ import click
 import numpy as np
 
 from foldbook.adapters import synthetic
+from foldbook.adapters.cli.places import FILE
 from foldbook.adapters.gym import MarketVectorEnv
 from foldbook.engine import Backtest, Side, Simulation, cents, contracts, dollars
 from foldbook.examples.market_maker import market_maker
@@ -171,7 +172,7 @@ def verdict(measured: list[dict[str, Any]]) -> str:
 @click.command()
 @click.option("--toy", is_flag=True, help="Tiny sizes: does it work, not how fast is it.")
 @click.option("--big", is_flag=True, help="The largest sizes too: 10^8 events, some 4 GB.")
-@click.option("--to", type=click.Path(path_type=Path), help="File for the results, JSON.")
+@click.option("--to", type=FILE, help="File for the results, JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def main(toy: bool, big: bool, to: Path | None, as_json: bool) -> None:
     """Measure how cost grows with work. Example: scaling --toy"""

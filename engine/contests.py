@@ -6,7 +6,7 @@ their orders meet is section 13 of docs/semantics.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -101,3 +101,21 @@ class Contest:
         kernel.show(run, course.columns, course.recipe, self.words[account], account, outs)
         if self._fill is not None:
             self._fill(run, 0, observation)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return all that the episode is, as arrays: what `restore` takes."""
+        bus, journal = self.accounts.bus, self.accounts.journal()
+        return {
+            "words": self.words.copy(),
+            "state": bus.state.copy(),
+            "seen": bus.run.seen.copy(),
+            "rows": journal.rows.copy(),
+            "places": journal.places.copy(),
+        }
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Put the episode where `state` was taken, of a contest of the same making."""
+        self.words[:] = state["words"]
+        bus = self.accounts.bus
+        bus.restore(state["state"], state["seen"], state["rows"], state["places"])
+        self._look_up()

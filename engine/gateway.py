@@ -8,7 +8,10 @@ A strategy is handed something that trades, never a state. The simulated order m
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Protocol, runtime_checkable
+
+import numpy as np
 
 from .errors import FoldbookError
 from .projections.book import BookView
@@ -103,13 +106,40 @@ class Gateway(Protocol):
 def order_flags(
     post_only: bool, reduce_only: bool, cancel_on_pause: bool, self_trade: SelfTrade
 ) -> int:
-    """Return the OrderFlag bits of an order's switches."""
-    return (
-        OrderFlag.POST_ONLY * bool(post_only)
-        | OrderFlag.REDUCE_ONLY * bool(reduce_only)
-        | OrderFlag.CANCEL_ON_PAUSE * bool(cancel_on_pause)
-        | OrderFlag.CANCEL_RESTING * (SelfTrade(self_trade) is SelfTrade.CANCEL_RESTING)
+    """Return the OrderFlag bits of an order's switches.
+
+    Raises TypeError for one that is no bool, ValueError for a self_trade that is none.
+    """
+    if type(post_only) is type(reduce_only) is type(cancel_on_pause) is bool:
+        flags = _FLAGS.get((post_only, reduce_only, cancel_on_pause, self_trade))
+        if flags is not None:
+            return flags
+    return _FLAGS[
+        switch("post_only", post_only),
+        switch("reduce_only", reduce_only),
+        switch("cancel_on_pause", cancel_on_pause),
+        SelfTrade(self_trade),
+    ]
+
+
+_FLAGS = {
+    (post, reduce, on_pause, self_trade): int(
+        OrderFlag.POST_ONLY * post
+        | OrderFlag.REDUCE_ONLY * reduce
+        | OrderFlag.CANCEL_ON_PAUSE * on_pause
+        | OrderFlag.CANCEL_RESTING * (self_trade is SelfTrade.CANCEL_RESTING)
     )
+    for post, reduce, on_pause in product((False, True), repeat=3)
+    for self_trade in SelfTrade
+}
+"""An order costs a lookup, not arithmetic of flags."""
+
+
+def switch(name: str, value: bool) -> bool:
+    """Return a bool, NumPy's included. Raises TypeError, with the name, for anything else."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    raise TypeError(f"{name}: {value!r} is a {type(value).__name__}, not a bool")
 
 
 def check_gateway(gateway: Gateway, market: str, *, settle: Callable[[], None]) -> None:

@@ -17,7 +17,7 @@ from .availability import ALWAYS, Availability
 from .bus import NO_STOP, Bus, Cause
 from .errors import FoldbookError, StrategyError, raised_by
 from .fees import Fees, FeeSchedule, in_force
-from .gateway import order_flags
+from .gateway import order_flags, switch
 from .journal import Journal
 from .kernels import layout, loop, programs, refusals
 from .kernels.layout import CURSOR, JOURNAL_COUNT, NOW, ROWS
@@ -194,7 +194,7 @@ class Simulation:
             order_groups=order_groups,
             projections=projections,
             others=others,
-            keeps_journal=journal,
+            keeps_journal=switch("journal", journal),
         )
         self.cause: Cause = STARTED
         self.is_playing = False
@@ -272,8 +272,9 @@ class Simulation:
 
         price None is a market order, which the venue refuses. self_trade: which order is canceled
         when it meets an own one; group: of `set_group`. Raises TypeError for a price or quantity
-        that is not an int, StrategyError for an unknown market, CapacityError if order_capacity
-        orders are open or on their way in the market, or all client_ids are used.
+        that is not an int or a switch that is no bool, StrategyError for an unknown market,
+        CapacityError if order_capacity orders are open or on their way in the market, or all
+        client_ids are used.
         """
         flags = order_flags(post_only, reduce_only, cancel_on_pause, self_trade)
         command = self._new_order(market, (side, price, qty, outcome), tif, flags, expires)
@@ -365,7 +366,7 @@ class Simulation:
 
     def kill(self, on: bool = True) -> None:
         """Turn the kill switch: new orders and amends are refused; open orders are canceled."""
-        self._mine.kill(on, self.cause)
+        self._mine.kill(switch("on", on), self.cause)
         self._sent()
         if on:
             self.cancel_all()
@@ -422,8 +423,8 @@ class Simulation:
         next_change(market): the end of the next burst that changes the market's book. events: how
         many rows, stop: up to which row; both are rounded up to the end of a burst. Without any, to
         the end of the tape; with a time and a number of rows, to what comes first. Returns whether
-        that point was reached before the tape ended. Raises StrategyError for `events` with `stop`,
-        and for either with a change.
+        that point was reached before the tape ended. Raises ValueError for a number of rows below
+        0, StrategyError for `events` with `stop`, and for either with a change.
         """
         if self.is_playing:
             raise StrategyError("advance: a strategy cannot move the run that is played to it")
@@ -434,8 +435,11 @@ class Simulation:
                 raise StrategyError("advance: next_change takes no number of rows beside it")
             return self._advance_to_change(self._market(until.market))
         limit = NO_TIME if until is None else _integer("until", until)
+        for name, rows in (("events", events), ("stop", stop)):
+            if rows is not None and _integer(name, rows) < 0:
+                raise ValueError(f"{name}: {rows}; expected 0 or more, a run goes forward only")
         if events is not None:
-            stop = self.events + _integer("events", events)
+            stop = self.events + int(events)
         stop = None if stop is None else min(_integer("stop", stop), NO_STOP)
         self.advance_served(limit, NO_STOP if stop is None else stop)
         self.cause = self.last_burst() if limit == NO_TIME else TIMED

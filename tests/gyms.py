@@ -72,7 +72,8 @@ def same(one: Any, other: Any) -> bool:
             isinstance(other, np.ndarray)
             and one.dtype == other.dtype
             and one.shape == other.shape
-            and one.tobytes() == other.tobytes()
+            and (same(one.tolist(), other.tolist()) if one.dtype == object
+                 else one.tobytes() == other.tobytes())
         )
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 
 import pytest
 from processes import printed
@@ -306,3 +307,14 @@ def test_entries_are_what_json_can_hold(folder):
     """For `foldbook ls --json`."""
     (entry,) = FolderCatalogue(folder).list()
     assert json.loads(json.dumps(entry.to_json()))["tickers"] == ["KXA-1", "KXB-1"]
+
+
+def test_an_index_of_another_form_is_named(folder):
+    """What to do is said; once it is removed the sessions are found again."""
+    path = Places(folder).index
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE sessions RENAME COLUMN quality TO grade")
+    with pytest.raises(CatalogueError, match="is damaged .no such column: quality.; remove this"):
+        FolderCatalogue(folder).list()
+    path.unlink()
+    assert names(FolderCatalogue(folder)) == ["two"]

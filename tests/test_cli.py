@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_kalshi_ws import BOOK, delta, numbered, snapshot, write
+from unprivileged import open_folder, unprivileged
 
 from foldbook.adapters import cli, journals, sessions, synthetic
 from foldbook.adapters.cli import commands, models, plugins, show
-from foldbook.engine import NO_FEES, Delay, Feed, Latency, Queue, Risk
+from foldbook.engine import NO_FEES, Delay, Feed, Latency, Queue, Risk, Session, Tape
 from foldbook.engine.schema import JournalKind
 
 MAKER = """
@@ -308,7 +309,7 @@ MINE = ["backtest", "session", "--strategy", "mine:Maker"]
         ("order=50ms", Latency.constant("50ms")),
         ("order=50ms,cancel=20ms, response=5ms,feed=recorded",
          Latency.constant("50ms", cancel="20ms", response="5ms", feed=Feed.RECORDED)),
-        ("feed=7", Latency(feed=Delay.constant(7))),
+        ("feed=7ns", Latency(feed=Delay.constant(7))),
         ("amend=1us", Latency(amend=Delay.constant(1000))),
         ("order=@delays.csv,response=@one.csv",
          Latency(*[Delay.empirical([1_500_000, 20, 0])] * 3, Delay.constant(3000))),
@@ -316,18 +317,37 @@ MINE = ["backtest", "session", "--strategy", "mine:Maker"]
 )  # fmt: skip
 def test_latency(here, text, expected):
     """One time, or one for each message; a file is a table to draw from."""
-    (here / "delays.csv").write_text("\ufeff1.5ms\n20\n\n 0ms \n")
+    (here / "delays.csv").write_text("\ufeff1.5ms\n20ns\n\n 0ms \n")
     (here / "one.csv").write_text("3us")
     assert models.latency(text) == expected
+
+
+@pytest.mark.parametrize(("words", "named"), [
+    ([*MINE, "--latency"], "--latency"), ([*MINE, "--latency", "order=5,cancel="], "--latency"),
+    ([*MINE, "--latency", "feed="], "--latency"), ([*MINE, "--restored-after"], "--restored-after"),
+    ([*MINE, "--every"], "--every"), (["split", "session", "--to", "x", "--every"], "--every"),
+    (["sample", "session", "--to", "x", "--window"], "--window"),
+    (["check-leak", "strategy", "mine:decide", "session", "--option", "every="], "--option every"),
+    (["check-leak", "env", "session", "--option", "window="], "--option window"),
+    (["check-leak", "env", "session", "--option", "restored_after="], "--option restored_after"),
+], ids=" ".join)  # fmt: skip
+@pytest.mark.parametrize("number", ["5", "0", "0.5"])
+def test_a_time_has_its_unit(here, run, words, named, number):
+    """A number alone is refused in the same words wherever a time is asked for: 5 of what?"""
+    given = [*words[:-1], words[-1] + number] if words[-1].endswith("=") else [*words, number]
+    status, out, err = run(*given)
+    assert (status, out) == (2, "")
+    assert re.search(rf"{named}: '[05.]+' is no time with its unit, such as 100ms", one_line(err))
 
 
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ("5ms\n\nsix\n", "delays.csv:3: duration: 'six' is not like"),
+        ("5ms\n\nsix\n", "delays.csv:3: 'six' is no time with its unit"),
         ("5ms\n-1ms\n", "delays.csv:2: -1000000 ns; expected 0 to"),
         ("5ms\n6ms\n48h\n", "delays.csv:3: .*one day"),
-        ("0.5\n", "delays.csv:1: duration: '0.5'"),
+        ("0.5\n", "delays.csv:1: '0.5' is no time with its unit"),
+        ("5ms\n20\n", "delays.csv:2: '20' is no time with its unit"),
         ("\n", "delays.csv: it has no delays"),
         (b"\xff\xfe5\x00", "delays.csv:1: "),
     ],
@@ -400,6 +420,41 @@ def test_a_strategy_that_runs_only_once_has_no_band(here, run):
 # Whose fault it is.
 
 
+def _cut(rows: int, name: str) -> None:
+    """Store the first rows of a session as one of their own."""
+    session = synthetic.session(seed=3, events=3000, minutes=5)
+    tape = Tape(session.tape.rows[:rows].copy())
+    sessions.save(Session(tape, session.markets, name=session.name), name)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_sessions_of_hardly_an_event(here, run, rows):
+    """Each command answers for a session without a row, with one and with two; a run over it sends
+    nothing, and verifies."""
+    _cut(rows, "few")
+    maker = ("--strategy", "mine:Maker")
+    for status, *words in (
+        (0, "info", "few"), (1, "doctor", "few"), (0, "split", "few", "--to", "parts"),
+        (0, "split", "few", "--to", "parts", "--every", "1s"), (0, "merge", "few", "--to", "one"),
+        (0, "backtest", "few", *maker, "--journal", "j", "--band"), (0, "verify", "j"),
+        (0, "export", "hftbacktest", "few", "--to", "x.npz"), (2, "explain", "j", 0),
+        (0, "info", "few", "--book-at", 0),
+    ):
+        assert run(*words)[0] == status, words
+
+
+def test_a_strategy_that_may_not_be_read_is_named(run):
+    """It is a file that is at fault, and not the strategy."""
+    with open_folder() as folder:
+        path = folder / "shut.py"
+        path.write_text(MAKER)
+        path.chmod(0)
+        with unprivileged():
+            status, _, err = run("backtest", "synthetic:1", "--strategy", f"{path}:Maker")
+        assert (status, one_line(err)) == (2, f"foldbook: backtest: strategy: {path}: "
+                                              "Permission denied\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -441,12 +496,17 @@ def test_a_strategy_that_runs_only_once_has_no_band(here, run):
         (["split", "session", "--to", "parts", "--every", "1e30h"], "--every: every: .*at most"),
         (["check-leak", "env", "session", "--at", str(2**63 - 1)], "--at: .* after the end of"),
         (["check-leak", "env", "session", "--option", "latency=5ms"], "latency: '5ms'.*Latency"),
+        (["check-leak", "env", "empty"], "check-leak: synthetic-3 has no events"),
+        (["check-leak", "strategy", "mine:Maker", "empty"], "synthetic-3 has no events"),
+        (["check-leak", "env", "single"], "1 moments; an episode needs 3 at least"),
         (["verify", "mine.py"], "no foldbook journal"),
         (["explain", "mine.py", "x"], "'x' is not a valid integer"),
     ],
 )
 def test_wrong_use_is_one_line(here, run, arguments, text):
     """Wrong use and bad input: exit 2, one line that says what, nothing on stdout."""
+    _cut(0, "empty")
+    _cut(1, "single")
     status, out, err = run(*arguments)
     assert (status, out) == (2, "")
     assert re.search(text, one_line(err)), err
@@ -490,13 +550,67 @@ def test_a_strategy_that_cannot_be_made(here, run):
     assert re.search(r"strategy: .*mine\.py:\d+: LookupError: I have no seed", one_line(err))
 
 
-@pytest.mark.parametrize("place", ["", ".", "session", "nowhere/j", "mine.py/j"])
-def test_a_journal_that_cannot_be_written_is_named(here, run, place):
-    """A folder, or a place in none: the line names the file that was asked for, and no other."""
-    status, out, err = run("backtest", "session", "--strategy", "mine:Maker", "--journal", place)
+NOT_WRITTEN = (
+    ["backtest", "session", "--strategy", "mine.py:Told", "--journal"],
+    ["demo", "--seed", "1", "--journal"],
+    ["export", "hftbacktest", "session", "--to"],
+)
+
+
+@pytest.mark.parametrize("words", NOT_WRITTEN, ids=" ".join)
+@pytest.mark.parametrize(("place", "why"), [
+    ("", "it is a folder"), ("session", "it is a folder"), ("nowhere/j", "no folder nowhere"),
+    ("mine.py/j", "no folder mine.py"), ("/dev/null", "a device"),
+])
+def test_a_file_that_cannot_be_written_is_named_before_the_run(here, run, words, place, why):
+    """The line names the file that was asked for; the strategy is not even made."""
+    Path("mine.py").write_text(MAKER + TOLD)
+    status, out, err = run(*words, place)
+    assert (status, out, Path("told").exists()) == (2, "", False)
+    said = f"Invalid value for '{words[-1]}': {Path(place)}: cannot be written: "
+    assert one_line(err).startswith(f"foldbook: {words[0]}: {said}")
+    assert why in err
+
+
+TOLD = """
+class Told(Maker):
+    def __init__(self):
+        open("told", "w").close()
+"""
+
+
+@pytest.mark.parametrize("words", [
+    ["split", "session"], ["merge", "session"], ["slice", "session", "--until", 2**62],
+    ["sample", "session", "--n", 1], ["log", "compact", "log"],
+    ["import", "kalshi-ws", "recordings"],
+], ids=lambda words: words[0])
+def test_a_folder_that_cannot_be_made_is_named_before_the_work(here, run, words):
+    """A folder below a file, also where nothing that is named to be read exists."""
+    status, out, err = run(*words, "--to", "mine.py/there")
     assert (status, out) == (2, "")
-    where = re.escape(str(Path(place)))
-    assert re.fullmatch(f"foldbook: {where}: (Is|No such|Not) .*\n", one_line(err))
+    assert "'--to': mine.py/there: cannot be written: mine.py is no folder" in one_line(err)
+
+
+@pytest.mark.parametrize("command", ["merge", "slice"])
+def test_a_session_that_would_replace_something_else_is_not_made(here, run, command):
+    """What is there is named before the session is read, and stays."""
+    Path("kept").mkdir()
+    Path("kept/notes").write_text("mine")
+    status, _, err = run(command, "no-such-session", "--to", "kept")
+    assert status == 2
+    assert "kept: exists and is no session: not replaced" in one_line(err)
+
+
+def test_a_place_that_one_may_not_write_to_is_named(run):
+    """The folder is there, and somebody else's."""
+    with open_folder() as folder:
+        (folder / "shut").mkdir(mode=0o555)
+        for words in (["demo", "--journal", folder / "shut/j"],
+                      ["split", "synthetic:1", "--to", folder / "shut/parts"]):
+            with unprivileged():
+                status, out, err = run(*words)
+            assert (status, out) == (2, "")
+            assert f"{words[-1]}: cannot be written: {folder}/shut: Permission" in one_line(err)
 
 
 @pytest.mark.parametrize("place", ["", "."])

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import click
 import pytest
-from test_kalshi_ws import BOOK, delta, line, numbered, snapshot, stamp, trade, write
+from test_kalshi_ws import BOOK, delta, line, numbered, record, snapshot, stamp, trade, write
+from unprivileged import open_folder, unprivileged
 
 from foldbook.adapters import cli, sessions
 from foldbook.adapters.cli.imports import command_of
@@ -138,6 +139,105 @@ def test_a_package_of_ones_own_adds_an_importer(tmp_path):
     rows = sessions.load(tmp_path / session["session"]).tape.rows
     assert [(int(row["price"]), int(row["side"])) for row in rows
             if row["kind"] == TapeKind.SNAPSHOT_LEVEL] == [(4200, 1)]
+
+
+@pytest.mark.parametrize("more", [(), ("--group",), ("--workers", "2")])
+def test_markets_that_the_metadata_does_not_know_are_named(run, tmp_path, more):
+    """One of two has a record: the other is in the report, and in a line for people; a folder that
+    knows neither names both."""
+    for ticker in ("KXA-1", "KXB-1"):
+        folder = tmp_path / "in" / ticker
+        folder.mkdir(parents=True)
+        write(folder, numbered([snapshot(0, *BOOK, ticker=ticker)]))
+    known = record(tmp_path)
+    words = ("import", "kalshi-ws", "in", "--to", "out", "--metadata", known, *more)
+    found = json.loads(run(*words, "--json")[1])["sessions"]
+    assert [each for report in found for each in report["unlisted"]] == ["KXB-1"]
+    assert "no record in --metadata of 1 market: KXB-1; their grid, close and result" in (
+        run(*words)[1])
+    record(tmp_path, ticker="KXC-1")
+    assert "no record in --metadata of 2 markets: KXA-1, KXB-1;" in run(*words)[1]
+    status, out, _ = run(*words[:-2 - len(more)], *more)
+    assert (status, "no record" in out) == (0, False)
+
+
+@pytest.mark.parametrize("importer", ["kalshi-ws", "polymarket-ws", "polymarket"])
+def test_a_folder_without_any_metadata_is_an_error(run, tmp_path, importer):
+    """Before anything is read: it is a mistaken path."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("nothing")
+    write(tmp_path, numbered([snapshot(0, *BOOK)]), "r.jsonl")
+    source = "r.jsonl" if importer != "polymarket" else "r.parquet"
+    (tmp_path / "r.parquet").touch()
+    status, out, err = run("import", importer, source, "--to", "out", "--metadata", "empty")
+    assert (status, out) == (2, "")
+    assert err.startswith("foldbook: empty: no metadata: ")
+    assert not (tmp_path / "out" / "KXA-1").exists()
+
+
+def streamed(lines: list[Any], ticker: str) -> list[Any]:
+    """Return lines as another recorder would have written them, of another market."""
+    return [{"received_ms": each["recv_ms"], "frame": each["event"] | {
+        "msg": each["event"]["msg"] | {"market_ticker": ticker}}} for each in lines]
+
+
+def test_recordings_of_several_dialects_in_one_folder(run, tmp_path):
+    """Those of other markets are read, below the folder too; one of the same market names both
+    files; a line of another dialect is refused as that; an empty file holds nothing."""
+    lines = numbered([snapshot(0, *BOOK), delta(12, 10_000, "yes", "0.4000", "5.00")])
+    folder = tmp_path / "in"
+    (folder / "below").mkdir(parents=True)
+    write(folder, lines, "a.ndjson")
+    write(folder, streamed(lines, "KXB-1"), "b.ndjson")
+    write(folder / "below", streamed(lines, "KXC-1"), "c.ndjson")
+    (folder / "empty.ndjson").touch()
+    words = ("import", "kalshi-ws", "in", "--to", "out")
+    found = json.loads(run(*words, "--json")[1])["sessions"]
+    assert [each["markets"] for each in found] == [["KXA-1"], ["KXB-1"], ["KXC-1"]]
+    write(folder, streamed(lines, "KXA-1"), "b.ndjson")
+    assert run(*words)[2] == (
+        "foldbook: market KXA-1: is in two recordings, in (a.ndjson, dialect lines) and "
+        "in (b.ndjson, dialect stream); import them apart\n")
+    write(folder, [*lines, *streamed(lines, "KXB-1")], "a.ndjson")
+    assert run("import", "kalshi-ws", "in/a.ndjson", "--to", "out")[2] == (
+        "foldbook: in/a.ndjson row 3: a line of dialect stream, expected one of lines, as at the "
+        "beginning: put them into files of their own\n")
+    status, _, err = run("import", "kalshi-ws", "in/empty.ndjson", "--to", "out")
+    assert (status, err) == (2, "foldbook: in/empty.ndjson: not a recording: the file is empty\n")
+
+
+SHUT = {
+    "kalshi-ws": "r.ndjson", "l2": "r.csv", "polymarket": "r.parquet", "polymarket-ws": "r.jsonl",
+    "lobster": "AAPL_2012-06-21_1_2_message_10.csv", "bitstamp": "orders.csv",
+    "kalshi-rest": "r.json", "hftbacktest": "r.npz",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("importer", SHUT)
+def test_what_may_not_be_read_is_named(run, importer):
+    """A folder within the one that is given, that folder itself, and a file: left out in silence
+    they would look as if nothing had been recorded."""
+    options = ("--prices", "cents") if importer == "l2" else ()
+    with open_folder() as folder:
+        (folder / "out").mkdir()
+        (folder / "out").chmod(0o777)
+        below = folder / "in" / "below"
+        below.mkdir(parents=True)
+        (below / SHUT[importer]).write_bytes(b"{}\n")
+        file = below / ("trades.csv" if importer == "bitstamp" else SHUT[importer])
+        file.write_bytes(b"{}\n")
+        if importer == "lobster":
+            (below / "AAPL_2012-06-21_1_2_orderbook_10.csv").touch()
+        words = ("--to", folder / "out", *options)
+        run("import", importer, below, *words)     # Loads what nobody might not read, either.
+        for shut, given in ((file, below), (below, below), (below, folder / "in")):
+            shut.chmod(0)
+            with unprivileged():
+                status, _, err = run("import", importer, given, *words)
+            shut.chmod(0o755)
+            assert (status, err.count("\n")) == (2, 1)
+            place = re.escape(str(shut))
+            assert re.match(f"foldbook: {place}(/raw_events)?: .*ermission denied", err)
 
 
 def test_an_option_that_no_flag_can_give_is_named():
@@ -269,7 +369,7 @@ def test_old_cents_and_new_dollars_may_follow_each_other(tmp_path):
     assert [(int(row["price"]), int(row["qty"])) for row in rows] == [(5500, 750), (5500, 300)]
 
 
-GONE = "missing required field"
+GONE = "a line of dialect"
 
 
 @pytest.mark.parametrize(("other", "text"), [

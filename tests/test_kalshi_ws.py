@@ -617,6 +617,27 @@ def test_a_truncated_or_false_gzip_file_is_named(tmp_path):
         import_recording([path], tmp_path / "out")
 
 
+@pytest.mark.parametrize("left", [2, 12, 30])
+def test_a_gzip_file_that_is_cut_off_before_its_first_line_ends_says_so(tmp_path, left):
+    """Wherever the cut is, the file and the byte are named, and not another kind of file. Beside
+    whole files it is counted, when told to keep going."""
+    text = "".join(json.dumps(each) + "\n" for each in good()).encode()
+    cut = tmp_path / "a" / "r0.ndjson.gz"
+    cut.parent.mkdir()
+    cut.write_bytes(gzip.compress(text)[:left])
+    said = rf"r0.ndjson.gz: truncated gzip: the file ends at byte {left}, before its data"
+    for sources in ([cut], [cut.parent]):
+        for keep_going in (False, True):
+            with pytest.raises(TapeError, match=said):
+                import_recording(sources, tmp_path / "out", keep_going=keep_going)
+    write(cut.parent, good(), "r1.ndjson")
+    with pytest.raises(TapeError, match=said):
+        import_recording([cut.parent], tmp_path / "out")
+    [report] = import_recording([cut.parent], tmp_path / "out", keep_going=True)
+    assert report.reasons["damaged_file"] == 1
+    assert report.events == LEAD + 2
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("", "not a recording"), ("hello\n", "not a recording"), ('{"a": 1}\n', "not a recording"),

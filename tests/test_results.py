@@ -252,11 +252,16 @@ def test_a_header_that_lacks_what_a_run_writes_is_refused(missing) -> None:
         (lambda sim: sim.amend(1 << 32 | 1, price=100, outcome="NO"), TypeError),
         (lambda sim: sim.timer(2e18), TypeError),
         (lambda sim: sim.advance(until=2e18), TypeError),
+        (lambda sim: sim.advance(events=2.0), TypeError),
+        (lambda sim: sim.kill(1), TypeError),
+        (lambda sim: Simulation(sim.session, journal="no"), TypeError),
         (lambda sim: sim.orders.open("ZZ"), StrategyError),
         (lambda sim: Simulation(sim.session, cash=10.5), TypeError),
         (lambda sim: Simulation(sim.session, cash=-1), ValueError),
         (lambda sim: Simulation(sim.session, order_capacity=0), ValueError),
         (lambda sim: sim.book(0, Outcome.NO).qty(Side.BUY, 50), ValueError),
+        (lambda sim: sim.book(0).bids(-1), ValueError),
+        (lambda sim: sim.book(0).asks(depth=-1), ValueError),
     ],
 )
 def test_what_cannot_be_sent_raises(call, error) -> None:
@@ -266,6 +271,35 @@ def test_what_cannot_be_sent_raises(call, error) -> None:
     before = sim.bus.state_bytes()
     with pytest.raises(error):
         call(sim)
+    assert sim.bus.state_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["post_only", "reduce_only", "cancel_on_pause"])
+@pytest.mark.parametrize("wrong", ["x", "", 1, 0, None])
+def test_a_switch_of_an_order_is_a_bool(name, wrong) -> None:
+    """Text, numbers and nothing are refused by name, and NumPy's own bools are what they say: of an
+    order at the ask, post_only is refused."""
+    sim = _opened()
+    before = sim.bus.state_bytes()
+    for send in (sim.submit, sim.would_reject):
+        with pytest.raises(TypeError, match=f"{name}: {wrong!r} is a .*, not a bool"):
+            send(0, Side.BUY, 100, 100, **{name: wrong})
+    assert sim.bus.state_bytes() == before
+    ask = sim.book(0).best_ask
+    for value in (False, True):
+        given = sim.would_reject(0, Side.BUY, ask, 100, **{name: value})
+        assert sim.would_reject(0, Side.BUY, ask, 100, **{name: np.bool_(value)}) is given
+        assert (given is Reason.POST_ONLY_CROSS) == (value and name == "post_only")
+
+
+@pytest.mark.parametrize("name", ["events", "stop"])
+def test_a_run_goes_forward_only(name) -> None:
+    """A number of rows below 0 is named, and nothing moves; 0 is no step at all."""
+    sim = _opened()
+    before = sim.bus.state_bytes()
+    with pytest.raises(ValueError, match=f"{name}: -1; expected 0 or more"):
+        sim.advance(**{name: -1})
+    assert sim.advance(**{name: 0})
     assert sim.bus.state_bytes() == before
 
 

@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 
-from foldbook.adapters import sessions
+from foldbook.adapters import sessions, synthetic
 from foldbook.engine.errors import TapeError
 from foldbook.engine.schema import TAPE_DTYPE, MarketStatus, Side, TapeFlag, TapeKind
 from foldbook.engine.session import Session, Tape
@@ -63,6 +63,21 @@ def test_a_session_comes_back_as_it_was(session, tmp_path):
     assert len(pickle.dumps(loaded)) < 500
     assert not loaded.tape.rows.flags.writeable
     assert np.load(tmp_path / "s/tape.npy").tobytes() == ROWS.tobytes()
+
+
+def test_a_pickle_knows_that_its_session_was_replaced(tmp_path):
+    """Another session at the same place is an error, also if it is one of its markets alone."""
+    place = tmp_path / "s"
+    kept = synthetic.session(seed=3, events=500, minutes=1, markets=2)
+    loaded = sessions.save(kept, place)
+    whole, part = pickle.dumps(loaded), pickle.dumps(loaded.select(0))
+    sessions.save(synthetic.session(seed=4, events=500, minutes=1, markets=2), place)
+    for held in (whole, part):
+        with pytest.raises(TapeError, match=f"s: holds a session .* had {loaded.digest}"):
+            pickle.loads(held)
+    sessions.save(kept, place)
+    assert [pickle.loads(held) == one for held, one in
+            ((whole, loaded), (part, loaded.select(0)))] == [True, True]
 
 
 def test_an_event_is_kept_and_its_absence_changes_nothing(session, tmp_path):

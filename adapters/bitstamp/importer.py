@@ -9,6 +9,7 @@ from typing import Annotated
 
 from foldbook.engine.errors import TapeError
 
+from .. import sessions
 from ..recordings import (
     DryRun,
     Grid,
@@ -95,7 +96,7 @@ def _folders(sources: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
         if not source.is_dir():
             raise TapeError(f"{source}: no such folder; expected one with {NAMES[0][0]} and "
                             f"{NAMES[1][0]}, or .gz")
-        held = sorted({path.parent for path in source.rglob("orders.csv*")
+        held = sorted({path.parent for path in sessions.paths_below(source)
                        if path.name in NAMES[0]})
         if not held:
             raise TapeError(f"{source}: holds no {NAMES[0][0]} or {NAMES[0][1]}")

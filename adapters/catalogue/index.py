@@ -118,7 +118,8 @@ class Index:
             return BusyError(
                 f"{self.path}: another process is writing; waited {wait_seconds:g} s for it to end"
             )
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        # What is asked is sound: it is an error where the tables are not those of an index.
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
             return CatalogueError(
                 f"{self.path}: is damaged ({error}); remove this file, and the next look at the "
                 "folder makes a new index of the sessions in it"

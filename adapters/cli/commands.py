@@ -13,6 +13,7 @@ import click
 
 from . import logs
 from .imports import Importers
+from .places import FILE
 
 DEMO_STRATEGY = "foldbook.examples.market_maker:MarketMaker"
 DEMO_SESSION = "synthetic:7"
@@ -53,7 +54,7 @@ def options_of_a_run(function: Command) -> Command:
         click.option("--collateral-return", is_flag=True,
                      help="Pay at once what NO in several markets of one event is sure to pay."),
         click.option("--restored-after", default="0ms", metavar="TIME",
-                     help="Give back what own fills took from the display after so long; 0 never."),
+                     help="Give back what own fills took from the display so late; 0ms never."),
         click.option("--risk", default="", metavar="K=V,...",
                      help="Own limits: max_position=100 (contracts), max_loss=50 (dollars), ..."),
         click.option("--queue", default="conservative", show_default=True,
@@ -75,7 +76,7 @@ def options_of_a_run(function: Command) -> Command:
 
 @command("foldbook demo --seed 7")
 @click.option("--seed", default=7, show_default=True, help="Seed of the generated session.")
-@click.option("--journal", type=click.Path(path_type=Path), help="Save the journal here.")
+@click.option("--journal", type=FILE, help="Save the journal here.")
 def demo(seed: int, journal: Path | None, as_json: bool) -> None:
     """Generate a session, run a market maker over it, and explain one of its fills."""
     from . import plugins, reports, runs, show
@@ -102,7 +103,7 @@ def import_group() -> None:
 @command("foldbook export hftbacktest sessions/KXGOLD15M-26AUG102130-30 --to gold.npz")
 @click.argument("format")
 @click.argument("session")
-@click.option("--to", required=True, type=click.Path(path_type=Path), help="File to write.")
+@click.option("--to", required=True, type=FILE, help="File to write.")
 @click.option("--market", help="The market to write, where the session has several.")
 def export(format: str, session: str, to: Path, market: str | None, as_json: bool) -> None:
     """Write a market of a session in another's format.
@@ -138,7 +139,7 @@ def info(
 @click.argument("session")
 @click.option("--strategy", required=True, metavar="module:Name", help="Or file.py:Name.")
 @options_of_a_run
-@click.option("--journal", type=click.Path(path_type=Path), help="Save the journal here.")
+@click.option("--journal", type=FILE, help="Save the journal here.")
 @click.option("--band", "with_band", is_flag=True,
               help="Run it again under optimistic and pessimistic models, and compare.")
 def backtest(
@@ -156,8 +157,10 @@ def backtest(
     from . import models, plugins, reports, runs, show
 
     arguments = dict(plugins.parameter(text) for text in params)
-    decider = runs.Decider(strategy, arguments, every, markets)
     settings = models.settings(**options)
+    if every is not None:
+        models.option("--every", models.time, every)
+    decider = runs.Decider(strategy, arguments, every, markets)
     result, seconds = runs.finish(decider, plugins.session(session), journal, **settings)
     band = runs.band(result) if with_band else None
     show.answer(reports.backtest(result, seconds, band), as_json, result.summary(),

@@ -17,6 +17,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import click
 
+from .places import FOLDER
+
 GROUP = "foldbook.importers"
 HANDED_OVER = "progress"
 """The one parameter that is no option: what is told how far the reading has come."""
@@ -85,8 +87,7 @@ def command_of(name: str, importer: Callable[..., Any]) -> click.Command:
         callback=run,
         params=[
             click.Argument(["sources"], nargs=-1, required=True, metavar="SOURCE..."),
-            click.Option(["--to"], required=True, type=click.Path(path_type=Path),
-                         help="Folder of sessions."),
+            click.Option(["--to"], required=True, type=FOLDER, help="Folder of sessions."),
             *options,
             click.Option(["--json", "as_json"], is_flag=True,
                          help="One JSON object on stdout, all else on stderr."),

@@ -17,6 +17,8 @@ from foldbook.engine import Session
 from foldbook.engine.observations import Feature
 
 GROUP = "foldbook.leaks"
+TIMES = {"every", "window", "restored_after"}
+"""Options that are times: a number alone is none, on the command line."""
 Seen = tuple[int, str, bytes]
 Probe = Callable[[Session, int], Iterable[Seen]]
 
@@ -55,14 +57,18 @@ def checked(
 
     Raises UsageError for wrong use.
     """
-    from . import plugins
+    from . import models, plugins
 
     if len(arguments) > 2:
         raise click.UsageError(f"{len(arguments)} arguments after {kind}; expected [NAME] SESSION")
     *names, source = arguments
     given = dict(plugins.parameter(option) for option in options)
+    for time in TIMES & given.keys():
+        models.option(f"--option {time}", models.time, str(given[time]))
     probe = probe_of(kind, names[0] if names else None, given, seed)
     session = plugins.session(source)
+    if not len(session.tape):
+        raise click.UsageError(f"{session.name} has no events: nothing could look ahead in it")
     times = moments(session, at[1], at[0])
     leak = check(probe, session, times, seed)
     data = {"kind": kind, "name": names[0] if names else None, "session": session.name,

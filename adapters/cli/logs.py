@@ -14,6 +14,8 @@ from typing import Any
 
 import click
 
+from .places import FOLDER
+
 Command = Callable[..., Any]
 WAIT_SECONDS = 0.2
 """Between two looks at a log that is followed."""
@@ -144,7 +146,7 @@ def append(folder: Path, files: tuple[str, ...], as_json: bool, **options: Any) 
 
 @command("foldbook log compact logs/today --to sessions/ --metadata metadata/ --remove")
 @_folder
-@click.option("--to", required=True, type=click.Path(path_type=Path), help="Folder of sessions.")
+@click.option("--to", required=True, type=FOLDER, help="Folder of sessions.")
 @click.option("--format", default="kalshi-ws", show_default=True, help="The importer to use.")
 @click.option("--remove", is_flag=True, help="Then remove the segments that the sessions hold.")
 @click.option("--metadata", type=click.Path(exists=True, path_type=Path),
@@ -172,6 +174,7 @@ def compact(
         f"frames {done.first} to {done.next - 1}: {done.heard} heard, {done.control} of control",
         show.table(rows, *columns),
         *[text for each in found["sessions"] for text in each["examples"]][:reports.EXAMPLES_MAX],
+        *reports.unlisted(found["sessions"]),
         *(f"damaged: {each}" for each in done.damage), *removed,
         *([done.kept] if done.kept else []),
     )

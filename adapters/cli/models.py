@@ -105,8 +105,15 @@ def risk(text: str) -> Risk:
 
 
 def time(text: str) -> int:
-    """Return ns from a time such as "100ms"; a number alone is ns."""
-    return duration(int(text) if text.isdecimal() else text)
+    """Return ns from a time such as "100ms". Raises ValueError for one without its unit.
+
+    >>> time("20ns"), time("1.5s")
+    (20, 1500000000)
+    """
+    try:
+        return duration(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no time with its unit, such as 100ms or 5s") from None
 
 
 def _delay(text: str) -> Delay:

@@ -131,6 +131,10 @@ def _module(name: str) -> Any:
 def _file(path: Path) -> Any:
     if not path.is_file():
         raise click.UsageError(f"strategy: there is no file {path}")
+    try:
+        path.open().close()
+    except OSError as error:
+        raise click.UsageError(f"strategy: {path}: {error.strerror}") from None
     sys.path.insert(0, str(path.parent.resolve()))
     name = f"strategy_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path.resolve())

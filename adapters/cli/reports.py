@@ -72,9 +72,21 @@ def imported(reported: Iterable[Any], as_json: bool) -> tuple[Any, ...]:
     if reasons:
         parts.append(table(sorted(reasons.items()), "rejected because", "lines"))
         parts += [text for each in found for text in each["examples"]][:EXAMPLES_MAX]
+    parts += unlisted(found)
     if not all(each["written"] for each in found):
         parts.append("dry run: nothing was written")
     return {"sessions": found}, as_json, *parts
+
+
+def unlisted(found: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Say which markets the metadata does not know; nothing if it knows all of them."""
+    tickers = [ticker for each in found for ticker in each.get("unlisted", ())]
+    if not tickers:
+        return []
+    more = f" and {len(tickers) - EXAMPLES_MAX} more" if len(tickers) > EXAMPLES_MAX else ""
+    return [f"no record in --metadata of {len(tickers)} "
+            f"{'market' if len(tickers) == 1 else 'markets'}: {', '.join(tickers[:EXAMPLES_MAX])}"
+            f"{more}; their grid, close and result are not known"]
 
 
 def exported(written: dict[str, Any], as_json: bool) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .commands import command
+from .places import FOLDER
 from .times import MOMENT
 
 if TYPE_CHECKING:
@@ -20,22 +21,23 @@ _NAMES_A_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 @command("foldbook split sessions/KXGOLD15M --to parts/ --every 1h")
 @click.argument("session")
-@click.option("--to", required=True, type=click.Path(path_type=Path), help="Folder of the parts.")
+@click.option("--to", required=True, type=FOLDER, help="Folder of the parts.")
 @click.option("--every", metavar="TIME",
               help="Cut by time, at multiples of this since 1970 UTC: 1h. Default: by market.")
 def split(session: str, to: Path, every: str | None, as_json: bool) -> None:
     """Cut a session into one session for each market, or for each stretch of time."""
     from .. import sessions
-    from . import plugins
+    from . import models, plugins
 
+    length = None if every is None else models.option("--every", models.time, every)
     found = plugins.session(session)
-    parts = _or_usage("--every", lambda: sessions.split(found, every))
+    parts = _or_usage("--every", lambda: sessions.split(found, length))
     _keep_all(parts, to, as_json)
 
 
 @command("foldbook merge parts/KXA parts/KXB --to sessions/both")
 @click.argument("given", nargs=-1, required=True, metavar="SESSION...")
-@click.option("--to", required=True, type=click.Path(path_type=Path), help="The session to write.")
+@click.option("--to", required=True, type=FOLDER, help="The session to write.")
 def merge(given: tuple[str, ...], to: Path, as_json: bool) -> None:
     """Join sessions into one, by exchange time.
 
@@ -44,13 +46,14 @@ def merge(given: tuple[str, ...], to: Path, as_json: bool) -> None:
     from .. import sessions
     from . import plugins
 
+    sessions.check_place(to)
     merged = sessions.merge([plugins.session(each) for each in given], _name(to))
     _keep(merged, to, as_json)
 
 
 @command("foldbook slice sessions/KXGOLD15M --from 2026-08-11T01:20:00Z --to part")
 @click.argument("session")
-@click.option("--to", required=True, type=click.Path(path_type=Path), help="The session to write.")
+@click.option("--to", required=True, type=FOLDER, help="The session to write.")
 @click.option("--market", "markets", multiple=True, help="This market alone; repeatable.")
 @click.option("--from", "since", type=MOMENT, help="Begin here: ns UTC, or ISO 8601 with a zone.")
 @click.option("--until", type=MOMENT, help="End before this time.")
@@ -69,6 +72,7 @@ def slice(
     from .. import sessions
     from . import plugins
 
+    sessions.check_place(to)
     found = plugins.session(session)
     try:
         made = sessions.slice_of(found, markets or None, since=since, until=until, name=_name(to))
@@ -82,19 +86,20 @@ def slice(
 @click.option("--n", default=5, show_default=True, type=click.IntRange(min=1), help="How many.")
 @click.option("--window", metavar="TIME", help="Draw stretches this long, not whole sessions: 5m.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another draw.")
-@click.option("--to", type=click.Path(path_type=Path),
+@click.option("--to", type=FOLDER,
               help="Folder to write them to; without it whole sessions are only named.")
 def sample(
     given: tuple[str, ...], n: int, window: str | None, seed: int, to: Path | None, as_json: bool
 ) -> None:
     """Draw sessions, or stretches of them, at random."""
     from .. import sessions
-    from . import plugins, show
+    from . import models, plugins, show
 
     if window is not None and to is None:
         raise click.UsageError("--window makes new sessions: it needs --to")
+    length = None if window is None else models.option("--window", models.time, window)
     found = [plugins.session(each) for each in _expanded(given)]
-    drawn = _or_usage("--window", lambda: sessions.sample(found, n, seed=seed, window=window))
+    drawn = _or_usage("--window", lambda: sessions.sample(found, n, seed=seed, window=length))
     if to is None:
         show.answer(*_listed([_line(each) for each in drawn], as_json))
     else:

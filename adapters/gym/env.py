@@ -271,7 +271,8 @@ class MarketEnv(gymnasium.Env[np.ndarray, Any]):
 
     def fork(self) -> MarketEnv:
         """Return an independent copy that stands where this one does."""
-        twin = copy.copy(self)
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
         twin._episodes = {}
         twin._frames = self._frames.copy()
         twin._stands, twin._values = self._stands[:], self._values[:]

@@ -6,6 +6,7 @@ one book (docs/semantics.md, section 13). Nothing is decided here. Needs the ext
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,10 @@ OPTIONS = ("session", "market", "start")
 _IGNORED = "options"
 """PettingZoo's own test passes an option of this name, and expects nothing of it."""
 _NOT_OFFERED = ("stack", "journal")
+_STANDING = (
+    "agents", "action_spaces", "observation_spaces", "_masks", "_market", "_squares", "_generator",
+)  # fmt: skip
+"""What it has beside the episode, for copies."""
 
 
 class ParallelMarketEnv(ParallelEnv[str, np.ndarray, Any]):
@@ -78,6 +83,9 @@ class ParallelMarketEnv(ParallelEnv[str, np.ndarray, Any]):
         amounts = list(cash) if isinstance(cash, Iterable) else [cash] * agents
         if len(amounts) != agents:
             raise ValueError(f"cash: {len(amounts)} amounts for {agents} agents")
+        self._made_of = {
+            "session": session, "agents": agents, "cash": amounts, "risk": risk, **options,
+        }  # fmt: skip
         self.setting = Setting(session, cash=amounts[0], risk=risk, **options)
         others = [check_cash(each, self.setting.plan.rewards) for each in amounts[1:]]
         self.setting.settings["others"] = [(amount, risk) for amount in others]
@@ -235,7 +243,7 @@ class ParallelMarketEnv(ParallelEnv[str, np.ndarray, Any]):
             "hindsight": self.setting.choice.hindsight,
         }
         if self.setting.plan.has_mask:
-            info["action_mask"] = self._masks[name]
+            info["action_mask"] = self._masks[name].copy()
         if env[kernel.OVER]:
             info["statistics"] = statistics_of(env, self._squares[name])
         return info
@@ -254,6 +262,40 @@ class ParallelMarketEnv(ParallelEnv[str, np.ndarray, Any]):
     def close(self) -> None:
         """Let go of the episodes."""
         self._contests = {}
+
+    # Copies.
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ParallelMarketEnv:
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin._contests, twin._contest = {}, None
+        twin._actions = self._actions.copy()
+        twin._put({name: copy.deepcopy(value, memo) for name, value in self._standing().items()})
+        return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"made_of": self._made_of, **self._standing()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        type(self).__init__(self, **state.pop("made_of"))
+        self._put(state)
+
+    def _standing(self) -> dict[str, Any]:
+        """Return where it stands, for `_put`."""
+        return {
+            **{name: getattr(self, name) for name in _STANDING},
+            "episode": None if self._contest is None else self._contest.state(),
+        }
+
+    def _put(self, standing: dict[str, Any]) -> None:
+        """Stand where another one of the same making does."""
+        episode = standing.pop("episode")
+        for name, value in standing.items():
+            setattr(self, name, value)
+        if episode is not None:
+            self._contest = Contest(self.setting.course(self._market), self.setting.plan)
+            self._contest.restore(episode)
+            self._contests[self._market] = self._contest
 
 
 def parallel_env(session: Any, agents: int = 2, **options: Any) -> ParallelMarketEnv:

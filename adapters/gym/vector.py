@@ -27,6 +27,7 @@ from foldbook.engine.kernels.layout import ERROR, JOURNAL_BASE, JOURNAL_COUNT
 from foldbook.engine.observations import filler_of_many
 from foldbook.engine.schema import JOURNAL_DTYPE
 
+from . import copies
 from .env import statistics_of
 from .setting import Setting, check_options, needs_reset, no_mask, seed_of, seeds_of
 from .threads import Worker
@@ -80,6 +81,10 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         if render_mode is not None:
             raise ValueError("render_mode: a vector environment draws nothing; use a single one")
         self.mode = AutoresetMode(autoreset_mode)
+        self._made_of = {
+            "session": session, "num_envs": num_envs, "autoreset_mode": self.mode,
+            "threads": threads, "copy": copy, **options,
+        }  # fmt: skip
         self.metadata = {**self.metadata, "autoreset_mode": self.mode}
         options = {"journal": False} | options
         self.setting = Setting(session, **options)
@@ -186,6 +191,7 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         options: dict[str, Any] | None = None,
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin an episode in every environment, or in those of options["reset_mask"], bool."""
+        self._check_open()
         given = check_options(options, OPTIONS)
         words = self._envs.words
         mask = self._reset_mask(given)
@@ -232,8 +238,11 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         """Step every environment: see Gymnasium.
 
         Raises ValueError for actions outside the space, ResetNeeded before the first reset and,
-        with autoreset_mode Disabled, where an episode is over.
+        with autoreset_mode Disabled, where an episode is over; ClosedEnvironmentError after
+        `close`, as `reset` does.
         """
+        if self.closed:
+            self._check_open()
         words = self._envs.words
         if not self._begun:
             raise needs_reset(begun=False)
@@ -421,10 +430,28 @@ class MarketVectorEnv(VectorEnv[np.ndarray, np.ndarray, Any]):
         if not self._begun:
             raise gymnasium.error.ResetNeeded("no episode yet: call reset() first")
 
+    def _check_open(self) -> None:
+        if self.closed:
+            raise gymnasium.error.ClosedEnvironmentError(
+                "these environments were closed: make others to go on"
+            )
+
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the threads."""
         if self._worker is not None:
             self._worker.close()
+
+    # Copies: see `copies`.
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> MarketVectorEnv:
+        return copies.twin_of(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return copies.state_of(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        type(self).__init__(self, **state["made_of"])
+        copies.put(self, state)
 
 
 def _told_by(words: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..recordings.reports import UNKNOWN, Rejections
 from .alike import find_shape, read_alike
-from .frames import UNREADABLE, Dialect, Kind
+from .frames import UNREADABLE, Dialect, Kind, dialect_of
 from .messages import MESSAGE_DTYPE, NO_RECV
 from .sources import Chunk
 
@@ -119,6 +119,13 @@ class LineReader:
             self._rejections.refuse(path, row, UNKNOWN, "not_json", f"not JSON: {shown!r}: {text}")
             return None
         of_book, ticker = _named(record)
+        other = dialect_of(record)
+        if other not in (None, self._dialect):
+            self._rejections.refuse(
+                path, row, ticker, "dialect", f"a line of dialect {other.name}, expected one of "
+                f"{self._dialect.name}, as at the beginning: put them into files of their own"
+            )
+            return _Lost(ticker) if of_book and ticker != UNKNOWN else None
         why = "wrong_type"
         if "missing required field" in text:
             why = "missing_field"

@@ -18,6 +18,7 @@ from foldbook.engine.errors import FeeError, TapeError
 from foldbook.engine.fees import FeeRow
 from foldbook.engine.units import MICROSECOND
 
+from .. import sessions
 from ..recordings.reports import RefusedError
 from .decode import grid_of
 from .fees import fee_row
@@ -68,32 +69,39 @@ class _Series(msgspec.Struct):
 
 class Listings:
     """Records of markets in a folder (or one file) of the venue's event, market and series
-    responses."""
+    responses. Raises TapeError for a folder without any."""
 
     def __init__(self, metadata: Path | None):
-        self._folder = metadata
-        self._records: dict[str, tuple[Path, _Record]] | None = None
+        self._is_given = metadata is not None
+        self._records: dict[str, tuple[Path, _Record]] = {}
         self._fees: dict[str, FeeRow] = {}
         self._events: set[str] = set()
         self._due: dict[str, int] = {}
-        if metadata is not None and not metadata.exists():
-            raise TapeError(f"{metadata}: no such folder of metadata")
+        if metadata is not None:
+            self._read(metadata)
+
+    def _read(self, folder: Path) -> None:
+        if not folder.exists():
+            raise TapeError(f"{folder}: no such folder of metadata")
+        found = 0
+        for path in _files(folder):
+            records, events, fees = _records(path), _events(path), _fees(path)
+            found += len(records) + len(events) + len(fees)
+            self._records |= {record.ticker: (path, record) for record in records}
+            self._fees |= fees
+            self._events |= {each.event_ticker for each in events if each.returns_collateral}
+            self._due |= {each.event_ticker: due for each in events
+                          if (due := _ns(each.strike_date)) is not None}
+        if not found:
+            raise TapeError(f"{folder}: no metadata: no .json file in it holds a market, an event "
+                            "or a series of the venue")
+
+    def lacks(self, ticker: str) -> bool:
+        """Whether metadata was given, and has no record of this market."""
+        return self._is_given and ticker not in self._records
 
     def of(self, ticker: str) -> Listing:
         """Return what is known of a market; an empty listing if there is no record."""
-        if self._folder is None:
-            return Listing()
-        if self._records is None:
-            self._records = {
-                record.ticker: (path, record)
-                for path in _files(self._folder) for record in _records(path)
-            }
-            for path in _files(self._folder):
-                self._fees |= _fees(path)
-                events = _events(path)
-                self._events |= {each.event_ticker for each in events if each.returns_collateral}
-                self._due |= {each.event_ticker: due for each in events
-                              if (due := _ns(each.strike_date)) is not None}
         fee = self._fees.get(ticker.partition("-")[0])
         if ticker not in self._records:
             event = ticker.rpartition("-")[0]
@@ -132,7 +140,9 @@ def _ns(stamp: datetime | None) -> int | None:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("*.json")) if folder.is_dir() else [folder]
+    if not folder.is_dir():
+        return [folder]
+    return [path for path in sessions.paths_below(folder) if path.suffix == ".json"]
 
 
 def _response(path: Path) -> dict[str, Any]:

@@ -97,6 +97,7 @@ class Job:
                         "trades": int(row[Kind.TRADE])},
                 read=int(row.sum() - row[Kind.LEVEL] - row[Kind.IGNORED] - row[Kind.START]),
                 has_receipts=clock.stamped,
+                is_unlisted=listings.lacks(ticker),
             )
         if made is not None:
             yield _with_rest(made, rejections)

@@ -16,6 +16,7 @@ import numpy as np
 
 from foldbook.engine.errors import TapeError
 
+from .. import sessions
 from ..recordings.files import GZIP, blocks
 from ..recordings.reports import Problems
 from .frames import UNREADABLE, Dialect, dialect_of
@@ -24,6 +25,10 @@ SNIFFED_LINES = 20
 """Lines looked at to tell who recorded a file: the first may be damaged."""
 _NEWLINE = ord("\n")
 _NAMES = re.compile(r"\.(ndjson|jsonl|json)(\.gz)?$")
+
+
+class CutOffError(TapeError):
+    """A file that ends, or is damaged, before it has told what it records."""
 
 
 @attrs.frozen
@@ -61,25 +66,31 @@ def find_recordings(sources: Sequence[Path]) -> list[Recording]:
     source does not exist or holds nothing that this importer reads.
     """
     found: list[Recording] = []
-    loose: dict[tuple[Path, str], list[Path]] = {}
+    loose: dict[Path, list[Path]] = {}
     for source in sources:
         path = Path(source)
         if path.is_dir():
             found += _in_folder(path)
         elif path.is_file():
-            loose.setdefault((path.parent, sniff(path).name), []).append(path)
+            loose.setdefault(path.parent, []).append(path)
         else:
             raise TapeError(f"{path}: no such file or folder")
-    for (parent, _), paths in loose.items():
-        found.append(Recording(parent.name, sniff(paths[0]), (tuple(sorted(paths)),)))
+    for parent, paths in loose.items():
+        found += _of_files(parent, paths, passes_over=())
     if not found:
         raise TapeError(f"{', '.join(map(str, sources))}: holds no recording")
     return found
 
 
 def sniff(path: Path) -> Dialect:
-    """Return the dialect of a file, told by the keys of the first line that is JSON."""
-    for number, line in enumerate(_first_lines(path)):
+    """Return the dialect of a file, told by the keys of the first line that is JSON.
+
+    Raises TapeError if none is, which says so where the file is truncated or damaged.
+    """
+    if not path.stat().st_size:
+        raise CutOffError(f"{path}: not a recording: the file is empty")
+    later = _Later()
+    for number, line in enumerate(_first_lines(path, later)):
         if number == SNIFFED_LINES:
             break
         try:
@@ -88,6 +99,8 @@ def sniff(path: Path) -> Dialect:
             continue
         if dialect is not None:
             return dialect
+    if later.why:
+        raise CutOffError(f"{path}: {later.why}, and nothing in it tells what it records")
     raise TapeError(
         f"{path}: not a recording of the venue's WebSocket: no line has one of the keys event, "
         "frame, raw, payload_json, payload or type"
@@ -118,7 +131,7 @@ def chunks(path: Path, problems: Problems) -> Iterator[Chunk]:
 
 
 def _in_folder(folder: Path) -> list[Recording]:
-    """A recorder's session, a folder of files of one market, or a folder of either.
+    """A recorder's session; or a folder of files of one market, of either, or of all these.
 
     A JSON document that is no recording (a record of a market, say) is passed over.
     """
@@ -126,27 +139,62 @@ def _in_folder(folder: Path) -> list[Recording]:
     if raw.is_dir():
         lanes = _lanes(raw)
         if lanes:
-            name = raw.parent.name
-            return [Recording(name, sniff(lanes[0][0]), lanes)]
+            return [Recording(raw.parent.name, _first_dialect(lanes), lanes)]
         return []
-    by_dialect: dict[str, list[Path]] = {}
-    for path in sorted(path for path in folder.iterdir() if path.is_file() and _is_recording(path)):
+    paths = [path for path in folder.iterdir() if path.is_file() and _is_recording(path)]
+    found = _of_files(folder, paths, passes_over=(".json",))
+    return found + [recording for child in sorted(folder.iterdir()) if child.is_dir()
+                    for recording in _in_folder(child)]
+
+
+def _of_files(
+    folder: Path, paths: Sequence[Path], passes_over: tuple[str, ...]
+) -> list[Recording]:
+    """Return a recording for each dialect among the files of one folder, these in order of name.
+
+    A file that is cut off before it has told its dialect goes with the others: whoever reads it
+    reports it, or counts it. passes_over: endings of files that may be no recording.
+    """
+    by_dialect: dict[str, tuple[Dialect, list[Path]]] = {}
+    cut: list[tuple[Path, CutOffError]] = []
+    for path in sorted(paths):
         try:
-            by_dialect.setdefault(sniff(path).name, []).append(path)
+            dialect = sniff(path)
+        except CutOffError as error:
+            cut.append((path, error))
         except TapeError:
-            if path.suffix != ".json":
+            if path.suffix not in passes_over:
                 raise
-    if by_dialect:
-        return [Recording(folder.name, sniff(paths[0]), (tuple(paths),))
-                for paths in by_dialect.values()]
-    return [recording for child in sorted(folder.iterdir()) if child.is_dir()
-            for recording in _in_folder(child)]
+        else:
+            by_dialect.setdefault(dialect.name, (dialect, []))[1].append(path)
+    if cut and not by_dialect:
+        raise cut[0][1]
+    found = [Recording(folder.name if len(by_dialect) == 1 else
+                       f"{folder.name} ({files[0].name}, dialect {dialect.name})",
+                       dialect, (tuple(files),)) for dialect, files in by_dialect.values()]
+    if cut:
+        files = sorted((*found[0].files, *(path for path, _ in cut)))
+        found[0] = attrs.evolve(found[0], lanes=(tuple(files),))
+    return found
+
+
+def _first_dialect(lanes: tuple[tuple[Path, ...], ...]) -> Dialect:
+    """Return the dialect of the first file that tells it. Raises TapeError if none does."""
+    first: CutOffError | None = None
+    for path in (path for lane in lanes for path in lane):
+        try:
+            return sniff(path)
+        except CutOffError as error:
+            first = first or error
+    assert first is not None
+    raise first
 
 
 def _lanes(raw: Path) -> tuple[tuple[Path, ...], ...]:
     """One lane per type; within it the files by day and hour."""
     lanes: dict[str, list[Path]] = {}
-    for path in sorted(path for path in raw.rglob("*") if path.is_file() and _is_recording(path)):
+    found = sessions.paths_below(raw)
+    for path in (path for path in found if path.is_file() and _is_recording(path)):
         lanes.setdefault(path.relative_to(raw).parts[0], []).append(path)
     return tuple(tuple(paths) for paths in lanes.values())
 
@@ -184,12 +232,12 @@ def _document(path: Path) -> Iterator[bytes]:
     raise TapeError(f"{path}: has neither frames nor messages")
 
 
-def _first_lines(path: Path) -> Iterator[bytes]:
+def _first_lines(path: Path, problems: Problems) -> Iterator[bytes]:
     if _is_document(path):
         yield from _document(path)
         return
     rest = b""
-    for block, _ in blocks(path, _Silent(), read_bytes=1 << 12):
+    for block, _ in blocks(path, problems, read_bytes=1 << 12):
         lines = (rest + block).split(b"\n")
         rest = lines.pop()
         yield from (line for line in lines if line.strip())
@@ -197,7 +245,13 @@ def _first_lines(path: Path) -> Iterator[bytes]:
         yield rest
 
 
-class _Silent(Problems):
+class _Later(Problems):
+    """Keeps what is wrong with a file: it is reported when the file is read."""
+
+    def __init__(self) -> None:
+        self.why = ""
+
     def damaged(self, path: Path, why: str) -> None:
         if "not gzip" in why:
             super().damaged(path, why)
+        self.why = why

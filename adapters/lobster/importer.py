@@ -8,6 +8,7 @@ from pathlib import Path
 
 from foldbook.engine.errors import TapeError
 
+from .. import sessions
 from ..recordings import (
     DryRun,
     Grid,
@@ -86,8 +87,7 @@ def _message_files(sources: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for source in map(Path, sources):
         if source.is_dir():
-            held = sorted(path for path in source.rglob("*_message_*.csv*")
-                          if NAME.fullmatch(path.name))
+            held = [path for path in sessions.paths_below(source) if NAME.fullmatch(path.name)]
             if not held:
                 raise TapeError(f"{source}: holds no file like {EXPECTED_NAME}")
             found += held

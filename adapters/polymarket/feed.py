@@ -170,6 +170,7 @@ class _Feed:
             imported = self._job.market(
                 record.ticker, f"market {condition}", joins_trades=True
             )
+            imported.is_unlisted = self._records.lacks(condition)
             imported.facts["close_ts"] = record.close_ts
             imported.facts["settled_ts"] = record.settled_ts
             market = self._markets[condition] = _Market(record, Moments(imported))

@@ -20,6 +20,7 @@ from foldbook.engine.errors import TapeError
 from foldbook.engine.schema import MarketStatus
 from foldbook.engine.units import MICROSECOND, MILLISECOND, PRICE_ONE
 
+from .. import sessions
 from ..recordings import (
     MESSAGE_DTYPE,
     TIME_MAX,
@@ -54,9 +55,11 @@ class MarketRecord:
 
 
 class MarketRecords:
-    """The records in a file or folder. Raises TapeError for a file that is no such record."""
+    """The records in a file or folder. Raises TapeError for a file that is no such record, and
+    where there is none."""
 
     def __init__(self, metadata: Path | None):
+        self._is_given = metadata is not None
         self._records: dict[str, MarketRecord] = {}
         self._tokens: dict[str, MarketRecord] = {}
         if metadata is None:
@@ -64,12 +67,18 @@ class MarketRecords:
         path = Path(metadata)
         if not path.exists():
             raise TapeError(f"{path}: no such file or folder of metadata")
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        for file in sessions.paths_below(path) if path.is_dir() else [path]:
             for record in _records(file):
                 self._records[record.condition] = record
                 for token in (record.yes, record.no):
                     if token is not None:
                         self._tokens[token] = record
+        if not self._records:
+            raise TapeError(f"{path}: no metadata: it holds no record of a market")
+
+    def lacks(self, condition: str) -> bool:
+        """Whether metadata was given, and has no record of this market."""
+        return self._is_given and condition not in self._records
 
     def of(self, condition: str) -> MarketRecord:
         """Return what is known of a market; its id alone if there is no record."""

@@ -164,6 +164,7 @@ class _Reader:
         if market is None:
             record = self._records.of(name)
             imported = self._job.market(record.ticker, self._job.files[file].name)
+            imported.is_unlisted = self._records.lacks(name)
             market = self._markets[name] = _Market(imported, record, self._hole)
         try:
             picture = self._picture(file, row, columns, at)

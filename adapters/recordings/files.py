@@ -49,15 +49,15 @@ def find_files(sources: Sequence[Path], *suffixes: str) -> list[Path]:
     """Return the files of all sources in order, folders searched whole and by name.
 
     A file that is named is taken whatever its name is; of a folder those that end in one of the
-    suffixes, but none of a session. Raises TapeError if a source does not exist, or nothing is
-    found.
+    suffixes, but none of a session. Raises TapeError if a source does not exist, a folder may not
+    be read, or nothing is found.
     """
     found: list[Path] = []
     for source in map(Path, sources):
         if source.is_dir():
-            found += sorted(path for path in source.rglob("*") if path.name.endswith(suffixes)
-                            and path.is_file() and not path.name.startswith(".")
-                            and not (path.parent / sessions.ABOUT_FILE).exists())
+            found += [path for path in sessions.paths_below(source) if path.name.endswith(suffixes)
+                      and path.is_file() and not path.name.startswith(".")
+                      and not (path.parent / sessions.ABOUT_FILE).exists()]
         elif source.is_file():
             found.append(source)
         else:
@@ -110,15 +110,16 @@ def _inflate(
 ) -> Iterator[tuple[bytes, int]]:
     """Inflate all members of a gzip file; report one that is cut off or damaged."""
     inflater = isal_zlib.decompressobj(31)
-    whole = True
+    whole, size = True, 0
     while data := file.read(read_bytes):
         text, bytes_read = [], len(data)
+        size += bytes_read
         while data:
             try:
                 text.append(inflater.decompress(data))
             except isal_zlib.error as error:  # type: ignore[misc]
                 yield b"".join(text), bytes_read
-                problems.damaged(path, f"damaged gzip: {error}")
+                problems.damaged(path, f"damaged gzip: {error}, before byte {size}")
                 return
             whole = inflater.eof
             data = inflater.unused_data.lstrip(b"\0") if whole else b""
@@ -126,4 +127,4 @@ def _inflate(
                 inflater = isal_zlib.decompressobj(31)
         yield b"".join(text), bytes_read
     if not whole:
-        problems.damaged(path, "truncated gzip: the file ends before its data does")
+        problems.damaged(path, f"truncated gzip: the file ends at byte {size}, before its data")

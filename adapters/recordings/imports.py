@@ -114,11 +114,11 @@ class Import:
 class ImportedMarket:
     """One market of an import: takes messages in order of arrival, keeps its tape on disk.
 
-    counts: raw messages by kind, and what else the importer counts. facts: see RecordedMarket.
-    has_receipts: set it to False where recv is made of ts. is_counting: rows and raw messages are
-    counted from the messages handed in, each row of a file once where its messages stand together
-    (row 0 never); an importer for which that is not so sets it to False, and counts. read: rows
-    read; one that knows better than the count sets it at the end.
+    counts: raw messages by kind, and what else the importer counts. facts, is_unlisted: see
+    RecordedMarket. has_receipts: set it to False where recv is made of ts. is_counting: rows and
+    raw messages are counted from the messages handed in, each row of a file once where its messages
+    stand together (row 0 never); an importer for which that is not so sets it to False, and counts.
+    read: rows read; one that knows better than the count sets it at the end.
     """
 
     def __init__(self, owner: Import, ticker: str, recording: str, path: Path, fold: MarketFold,
@@ -128,6 +128,7 @@ class ImportedMarket:
         self.counts: Counter[str] = Counter()
         self.left_out: Counter[str] = Counter()
         self.has_receipts = True
+        self.is_unlisted = False
         self.is_counting = True
         self.read = 0
         self._owner = owner
@@ -211,6 +212,7 @@ class ImportedMarket:
             {"first_ts": self._first_ts, "joined": fold.joined, "unjoined": fold.unjoined,
              "queue": attrs.asdict(queue), **self.facts},
             fold.feed_offset if self.has_receipts else None, self.has_receipts, self._owner.facts,
+            self.is_unlisted,
         )
 
     def _count(self, messages: np.ndarray) -> None:

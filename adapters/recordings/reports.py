@@ -38,8 +38,9 @@ class Report:
     one line. gaps: GAP rows. left_out: messages that are fine and yet not on the tape, by why.
     counts: raw messages by kind, and whatever else the importer counts.
     identified, ambiguous, missing: decreases that are no trade, by how many orders of the rebuilt
-    queue they can be: one, several, none (`engine.queues`). written: False after a dry run, where
-    session is the path that it would have had.
+    queue they can be: one, several, none (`engine.queues`). unlisted: markets of which the metadata
+    that was given has no record. written: False after a dry run, where session is the path that it
+    would have had.
     """
 
     session: Path
@@ -57,12 +58,14 @@ class Report:
     identified: int
     ambiguous: int
     missing: int
+    unlisted: tuple[str, ...] = ()
     written: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as what JSON can hold."""
         return attrs.asdict(self) | {"session": str(self.session), "markets": list(self.markets),
-                                     "examples": list(self.examples)}
+                                     "examples": list(self.examples),
+                                     "unlisted": list(self.unlisted)}
 
 
 class Problems:

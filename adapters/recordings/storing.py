@@ -36,6 +36,7 @@ class RecordedMarket:
     rows: its tape, TAPE_DTYPE, market index 0. recording, files: where it is from, for people.
     counts: raw messages by kind (RAW_COUNTS), and more. facts: what `describe` may say of it.
     feed_offset_ns: smallest receive minus exchange time. session_facts: facts of its session.
+    is_unlisted: metadata was given, and has no record of it.
     """
 
     market: Market
@@ -54,6 +55,7 @@ class RecordedMarket:
     feed_offset_ns: int | None = None
     has_receipts: bool = True
     session_facts: Mapping[str, Any] = attrs.field(factory=dict)
+    is_unlisted: bool = False
 
     events: int = attrs.field()
     """Rows of the tape: known where the rows are not at hand, too."""
@@ -145,8 +147,9 @@ class Store:
     def _check(self, recorded: RecordedMarket) -> None:
         check_ticker(recorded)
         if recorded.ticker in self._origins:
-            raise TapeError(f"market {recorded.ticker}: is in two recordings: {recorded.recording} "
-                            "and one before it; import them apart")
+            raise TapeError(f"market {recorded.ticker}: is in two recordings, "
+                            f"{self._origins[recorded.ticker]} and {recorded.recording}; import "
+                            "them apart")
         self._origins[recorded.ticker] = recorded.recording
 
     def _wait(self, recorded: RecordedMarket, path: Path, first_recv: int) -> None:
@@ -192,6 +195,7 @@ class Store:
             identified=queue.identified,
             ambiguous=queue.ambiguous,
             missing=queue.missing,
+            unlisted=tuple(each.ticker for each in members if each.is_unlisted),
             written=not self._dry_run,
         )
 

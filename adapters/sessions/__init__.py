@@ -5,6 +5,7 @@ docs/session-format.md describes the files.
 
 from .about import FORMAT_VERSION
 from .background import Background
+from .below import paths_below
 from .books import book_at
 from .doctor import Diagnosis, diagnose, examine, find_sessions
 from .facts import describe, facts_of
@@ -13,6 +14,7 @@ from .folder import (
     ABOUT_FILE,
     PORTABLE_FILE,
     TAPE_FILE,
+    check_place,
     load,
     move,
     save,
@@ -38,6 +40,7 @@ __all__ = [
     "Problem",
     "Severity",
     "book_at",
+    "check_place",
     "describe",
     "diagnose",
     "digest_of",
@@ -49,6 +52,7 @@ __all__ = [
     "merge_tapes",
     "move",
     "other_tail",
+    "paths_below",
     "sample",
     "save",
     "slice_of",

@@ -20,6 +20,7 @@ from foldbook.engine.specs import Market
 
 from . import folder
 from .about import markets_of
+from .below import paths_below
 from .checkup import check_up
 from .findings import Finding, Place, Problem, Severity
 from .folder import ABOUT_FILE, PORTABLE_FILE, TAPE_FILE, load, verify_digest, verify_portable
@@ -105,7 +106,7 @@ def find_sessions(path: str | os.PathLike[str]) -> list[Path]:
     if not top.is_dir():
         raise TapeError(f"{top}: is no session, and no folder of any")
     found = [
-        each for each in sorted(top.rglob("*"))
+        each for each in paths_below(top)
         if _is_session(each)
         and not any(part.startswith(".") for part in each.relative_to(top).parts)
     ]

@@ -61,8 +61,7 @@ def write(
     OSError says that the disk is full.
     """
     target = Path(path)
-    if not target.name:
-        raise TapeError(f"{target}: names no folder of its own to write a session to")
+    check_place(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -90,6 +89,18 @@ def move(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
     _replace(Path(source), target)
 
 
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Raise TapeError if `path` names no folder, or something is there that stays as it is."""
+    target = Path(path)
+    if not target.name:
+        raise TapeError(f"{target}: names no folder of its own to write a session to")
+    if not target.exists():
+        return
+    is_session = any((target / mark).exists() for mark in (ABOUT_FILE, PORTABLE_FILE))
+    if not is_session and (not target.is_dir() or any(target.iterdir())):
+        raise TapeError(f"{target}: exists and is no session: not replaced")
+
+
 def load(path: str | os.PathLike[str]) -> Session:
     """Return the session in the folder `path`, or in one Parquet file of the portable form.
 
@@ -103,17 +114,27 @@ def load(path: str | os.PathLike[str]) -> Session:
     about_path = place if is_file else place / ABOUT_FILE
     about = read_about(place) if is_file else _about(place)
     markets = markets_of(about, about_path)
+    tape = Tape(_rows(place, about), digest=about.tape_digest)
     session = Session(
-        Tape(_rows(place, about), digest=about.tape_digest),
+        tape,
         markets,
         name=about.name,
         source={"path": str(place)},
         facts=about.facts,
-        reopen=(load, (str(place),)),
+        reopen=(_load_again, (str(place), Session(tape, markets, name="").digest)),
     )
     if about.digest not in ("", session.digest):
         raise TapeError(f"{about_path}: digest is {about.digest}, but that of its markets and its "
                         f"tape is {session.digest}")
+    return session
+
+
+def _load_again(path: str, digest: str) -> Session:
+    """Load a session that was loaded before. Raises TapeError if another one is there by now."""
+    session = load(path)
+    if session.digest != digest:
+        raise TapeError(f"{path}: holds a session of digest {session.digest}; that which was "
+                        f"pickled had {digest}")
     return session
 
 
@@ -232,13 +253,10 @@ def _write_text(path: Path, about: About) -> None:
 def _replace(temporary: Path, target: Path) -> None:
     """Put `temporary` where `target` is; what was there is then where `temporary` was."""
     _sync(temporary)
+    check_place(target)
     if not target.exists():
         temporary.rename(target)
     else:
-        marks = (target / ABOUT_FILE, target / PORTABLE_FILE)
-        is_session = any(mark.exists() for mark in marks)
-        if not is_session and (not target.is_dir() or any(target.iterdir())):
-            raise TapeError(f"{target}: exists and is no session: not replaced")
         exchange(temporary, target)
     _sync(target.parent)
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import click
 
+from foldbook.adapters.cli.places import FILE
+
 from ..machine import about_machine
 from . import feed
 from .environments import environment
@@ -28,7 +30,7 @@ FOLDER = Path("build/peers")
               help="What rates are counted by; cpu where the machine is shared.")  # fmt: skip
 @click.option("--folder", type=click.Path(path_type=Path), default=FOLDER, show_default=True,
               help="Where environments and feeds are kept.")  # fmt: skip
-@click.option("--to", type=click.Path(path_type=Path), help="File for the results, JSON.")
+@click.option("--to", type=FILE, help="File for the results, JSON.")
 @click.option("--no-install", is_flag=True, help="Take only environments that are there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def main(

@@ -19,6 +19,8 @@ from typing import Any
 
 import click
 
+from foldbook.adapters.cli.places import FILE
+
 from ..machine import about_machine
 from . import feed
 from .environments import OURS, Environment, environment
@@ -127,7 +129,7 @@ def measure(folder: Path, events: int, *, installs: bool) -> dict[str, Any]:
 @click.option("--events", default=1_000_000, show_default=True, help="Records of the feed.")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("build/peers"),
               help="Where environments and feeds are kept.")  # fmt: skip
-@click.option("--to", type=click.Path(path_type=Path), help="File for the results, JSON.")
+@click.option("--to", type=FILE, help="File for the results, JSON.")
 @click.option("--no-install", is_flag=True, help="Take only environments that are there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def main(events: int, folder: Path, to: Path | None, no_install: bool, as_json: bool) -> None:

@@ -170,6 +170,8 @@ class BookView:
         return int(self._memory[at + QTY] - self._memory[at + TAKEN])
 
     def _ladder(self, side: int, depth: int | None) -> list[tuple[int, int]]:
+        if depth is not None and depth < 0:
+            raise ValueError(f"depth: {depth}; expected 0 or more")
         levels: list[tuple[int, int]] = []
         rank = self._best(side)
         while rank > 0 and (depth is None or len(levels) < depth):
