@@ -18,9 +18,7 @@ from torch import nn
 from foldbook.adapters import synthetic
 from foldbook.adapters.gym import MarketVectorEnv
 from foldbook.adapters.gym.monitoring import Monitor
-from foldbook.adapters.gym.policies import Constant, RandomPolicy, evaluate, table
-from foldbook.adapters.gym.setting import Setting
-from foldbook.examples.market_maker import MarketMaker
+from foldbook.examples.compare_policies import compare
 
 PLAYED: dict[str, Any] = {"actions": "limit5", "observation": "core", "cadence": "change"}
 HORIZON, EPOCHS, BATCHES = 32, 2, 4
@@ -136,15 +134,7 @@ def main() -> None:
     if given.steps > parser.get_default("steps"):
         print(f"{done / seconds:,.0f} steps a second of processor time")
         print(monitor.figures())
-
-    unseen = Setting([synthetic.session(seed=seed, events=2000, minutes=5) for seed in (91, 92)],
-                     **PLAYED)  # fmt: skip
-    contestants = {
-        "hold": Constant(), "random": RandomPolicy(1), "maker": MarketMaker(), "ppo": agent,
-    }  # fmt: skip
-    scores = evaluate(contestants, unseen)
-    print("evaluated:", ", ".join(f"{score.name} on {score.market}" for score in scores))
-    print(table([score for score in scores if score.name != "ppo"]))
+    compare(PLAYED, ppo=agent)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,8 @@ from sb3_contrib import MaskablePPO
 from foldbook.adapters import synthetic
 from foldbook.adapters.gym import MarketVectorEnv
 from foldbook.adapters.gym.curriculum import Curriculum
-from foldbook.adapters.gym.policies import Constant, RandomPolicy, evaluate, table
 from foldbook.adapters.gym.sb3 import MarketVecEnv, ModelPolicy, MonitorCallback
-from foldbook.adapters.gym.setting import Setting
-from foldbook.examples.market_maker import MarketMaker
+from foldbook.examples.compare_policies import compare
 
 PLAYED: dict[str, Any] = {"actions": "sized21", "observation": "core", "cadence": "quote"}
 
@@ -32,16 +30,7 @@ def main() -> None:
     model.learn(1024, callback=MonitorCallback())
     ended = sum(progress.episodes for progress in curriculum.progress.values())
     print("trained:", model.num_timesteps, "steps,", ended >= 16, "that episodes ended")
-
-    unseen = Setting([synthetic.session(seed=seed, events=2000, minutes=5) for seed in (91, 92)],
-                     **PLAYED)  # fmt: skip
-    contestants = {
-        "hold": Constant(), "random": RandomPolicy(1), "maker": MarketMaker(),
-        "ppo": ModelPolicy(model),
-    }  # fmt: skip
-    scores = evaluate(contestants, unseen)
-    print("evaluated:", ", ".join(f"{score.name} on {score.market}" for score in scores))
-    print(table([score for score in scores if score.name != "ppo"]))
+    compare(PLAYED, ppo=ModelPolicy(model))
 
 
 if __name__ == "__main__":

@@ -29,9 +29,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from foldbook.adapters import synthetic
 from foldbook.adapters.gym import ID
-from foldbook.adapters.gym.policies import Constant, RandomPolicy, evaluate, table
-from foldbook.adapters.gym.setting import Setting
-from foldbook.examples.market_maker import MarketMaker
+from foldbook.examples.compare_policies import compare
 
 PLAYED: dict[str, Any] = {"actions": "limit5", "observation": "core", "cadence": "change"}
 STEPS, ENVS, ACTIONS = 1024, 16, 5
@@ -133,15 +131,7 @@ def main() -> None:
     print("return:", bool(np.isfinite(told["episode_return_mean"])), "that episodes ended")
     algorithm.stop()
     ray.shutdown()
-
-    unseen = Setting([synthetic.session(seed=seed, events=2000, minutes=5) for seed in (91, 92)],
-                     **PLAYED)  # fmt: skip
-    contestants = {
-        "hold": Constant(), "random": RandomPolicy(1), "maker": MarketMaker(), "ppo": policy,
-    }  # fmt: skip
-    scores = evaluate(contestants, unseen)
-    print("evaluated:", ", ".join(f"{score.name} on {score.market}" for score in scores))
-    print(table([score for score in scores if score.name != "ppo"]))
+    compare(PLAYED, ppo=policy)
 
 
 if __name__ == "__main__":

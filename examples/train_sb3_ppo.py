@@ -1,7 +1,7 @@
 """PPO of Stable-Baselines3 on generated markets, evaluated on markets that it never saw.
 
 At this size it learns nothing worth having; the steps are those of a real training. What depends on
-the floats of torch is not printed: run it with `table(scores)` of all contestants to see it.
+the floats of torch is not printed.
 """
 
 from typing import Any
@@ -11,10 +11,8 @@ from stable_baselines3 import PPO
 
 from foldbook.adapters import synthetic
 from foldbook.adapters.gym import MarketVectorEnv
-from foldbook.adapters.gym.policies import Constant, RandomPolicy, evaluate, table
 from foldbook.adapters.gym.sb3 import MarketVecEnv, ModelPolicy, MonitorCallback
-from foldbook.adapters.gym.setting import Setting
-from foldbook.examples.market_maker import MarketMaker
+from foldbook.examples.compare_policies import compare
 
 PLAYED: dict[str, Any] = {"actions": "limit5", "observation": "core", "cadence": "change"}
 
@@ -29,16 +27,7 @@ def main() -> None:
     model = PPO("MlpPolicy", envs, n_steps=32, batch_size=128, n_epochs=2, seed=1, device="cpu")
     model.learn(1024, callback=MonitorCallback())
     print("trained:", model.num_timesteps, "steps in", envs.num_envs, "environments")
-
-    unseen = Setting([synthetic.session(seed=seed, events=2000, minutes=5) for seed in (91, 92)],
-                     **PLAYED)  # fmt: skip
-    contestants = {
-        "hold": Constant(), "random": RandomPolicy(1), "maker": MarketMaker(),
-        "ppo": ModelPolicy(model),
-    }  # fmt: skip
-    scores = evaluate(contestants, unseen)
-    print("evaluated:", ", ".join(f"{score.name} on {score.market}" for score in scores))
-    print(table([score for score in scores if score.name != "ppo"]))
+    compare(PLAYED, ppo=ModelPolicy(model))
 
 
 if __name__ == "__main__":

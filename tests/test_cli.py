@@ -448,6 +448,8 @@ def test_a_strategy_that_may_not_be_read_is_named(run):
     with open_folder() as folder:
         path = folder / "shut.py"
         path.write_text(MAKER)
+        # Loads what nobody might not read, either.
+        run("backtest", "synthetic:1", "--strategy", f"{path}:Nobody")
         path.chmod(0)
         with unprivileged():
             status, _, err = run("backtest", "synthetic:1", "--strategy", f"{path}:Maker")
