@@ -46,6 +46,12 @@ def make(folder: Path, events: int) -> Path:
     return columns
 
 
+def load(columns: Path) -> dict[str, np.ndarray]:
+    """Return the columns that `make` has written, as `columns_of` says."""
+    with np.load(columns) as file:
+        return {name: file[name] for name in file.files}
+
+
 def session(events: int) -> Session:
     """Return the first rows of a synthetic session, cut after a burst, before its end is known."""
     made = uncut(events)
