@@ -158,7 +158,7 @@ def main(
             nautilus_fills.show(queues)
     is_explained = set(answer["rules"]) == {"same"}
     if queues is not None:
-        is_explained = is_explained and queues.get("unexplained_count") == 0
+        is_explained = is_explained and nautilus_fills.is_explained(queues)
     sys.exit(0 if is_explained else 1)
 
 

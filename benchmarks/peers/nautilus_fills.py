@@ -3,7 +3,8 @@
 Both quote one lot, the smallest that there is, with orders 10 ms late and no other delay, as
 nautilus knows none. Its rules are others; `queue_rules` has each by itself. A difference is put
 down to the fewest of them that, taken over by ours, give the order what nautilus gave it. That
-counts only where the rules foretell every fill of both: what they do not is unexplained.
+counts only where the rules foretell every fill of both: what they do not is unexplained. On a
+feed where the rules say the same, `plain_feed`, both have to fill the same.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import click
 
-from . import feed
+from . import feed, plain_feed
 from .environments import OURS, environment
 from .queue_rules import RULES, Key, Outcomes, outcomes
 from .race import ask
@@ -23,6 +24,7 @@ from .rows import Runner
 
 PLACE = "nautilus-queues"
 LOT = "0.01"
+PLAIN_EVENTS = 20_000
 Fill = tuple[int, int, int]
 """ts of the exchange, side, cents."""
 RuleSet = frozenset[str]
@@ -95,9 +97,23 @@ def measure(folder: Path, events: int, *, installs: bool) -> dict[str, Any]:
     place = environment(PLACE, folder, installs=installs)
     if place.python is None:
         raise RuntimeError(f"{PLACE}: {place.reason}")
-    columns = feed.make(folder, events)
-    found = _compared(folder, columns)
-    return {"events": events, **found}
+    plain = feed.write(
+        folder, f"plain-{PLAIN_EVENTS}", lambda: plain_feed.session(PLAIN_EVENTS)
+    )
+    same = _compared(folder, plain)
+    return {
+        "events": events,
+        **_compared(folder, feed.make(folder, events)),
+        "plain": {"events": PLAIN_EVENTS} | {key: same[key] for key in ("ours", "theirs", "same")},
+    }
+
+
+def is_explained(found: dict[str, Any]) -> bool:
+    """Whether rules explain every difference, and where none applies the fills are the same."""
+    if "missing" in found:
+        return False
+    plain = found["plain"]
+    return not found["unexplained_count"] and 0 < plain["same"] == plain["ours"] == plain["theirs"]
 
 
 def _compared(folder: Path, columns: Path) -> dict[str, Any]:
@@ -143,6 +159,11 @@ def show(found: dict[str, Any]) -> None:
     for name, counts in found["rules"].items():
         click.echo(f"  {name}: " + ", ".join(f"{count} {how}" for how, count in counts.items()))
     click.echo(f"  unexplained: {found['unexplained_count']}")
+    plain = found["plain"]
+    click.echo(
+        f"  where the rules say the same: {plain['ours']} of ours, {plain['theirs']} of "
+        f"nautilus_trader's, {plain['same']} the same; {plain['events']:,} records"
+    )
     for name, counts in found["totals"].items():
         click.echo(f"  {name}: {counts}")
     for each in found["unexplained"][:5]:
