@@ -11,7 +11,7 @@ import pytest
 from foldbook.benchmarks import plots, scaling
 from foldbook.benchmarks.limits import loops
 from foldbook.benchmarks.machine import about_machine
-from foldbook.benchmarks.peers import environments, feed, race, rows
+from foldbook.benchmarks.peers import environments, feed, nautilus_fills, race, rows
 from foldbook.benchmarks.peers.fills import compare, measure
 from foldbook.benchmarks.performance import page
 
@@ -160,6 +160,16 @@ def test_fills_agree_with_hftbacktest():
     found = measure(Path(folder).resolve(), 50_000, installs=False)
     assert set(found["rules"]) == {"same"}, json.dumps(found)
     assert found["rules"]["same"] > 100
+
+
+def test_fills_agree_with_nautilus_but_for_its_rules():
+    """Rules explain every difference, where nautilus_trader with queue tracking is installed."""
+    folder = os.environ.get("FOLDBOOK_PEERS")
+    if not folder:
+        pytest.skip("FOLDBOOK_PEERS is not set: the folder that `make bench-peers` fills")
+    found = nautilus_fills.measure(Path(folder).resolve(), 20_000, installs=False)
+    assert nautilus_fills.is_explained(found), json.dumps(found)
+    assert found["same"] > 100
 
 
 def test_page_shows_what_was_measured(tmp_path):

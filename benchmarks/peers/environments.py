@@ -6,6 +6,8 @@ What cannot be installed here is an answer too: it comes back with the reason, t
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,8 @@ REQUIREMENTS = Path(__file__).parent / "requirements"
 INSTALL_SECONDS = 1200
 OURS = "foldbook"
 """The name of this environment among those of the peers."""
+LEAST_PYTHON = {"nautilus-queues": (3, 12)}
+"""For peers that want a newer Python than ours: one that the machine has is looked for."""
 
 
 @attrs.frozen
@@ -45,9 +49,12 @@ def environment(name: str, folder: Path, *, installs: bool = True) -> Environmen
         return Environment(name, python)
     if not installs:
         return Environment(name, None, "not installed: run `make bench-peers`")
+    base = _interpreter(LEAST_PYTHON.get(name, (0, 0)))
+    if base is None:
+        return Environment(name, None, "it needs Python {}.{}".format(*LEAST_PYTHON[name]))
     folder.mkdir(parents=True, exist_ok=True)
     for command in (
-        [sys.executable, "-m", "venv", "--clear", str(home)],
+        [base, "-m", "venv", "--clear", str(home)],
         [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check",
          "--only-binary", ":all:", "-r", str(listed)],
     ):  # fmt: skip
@@ -56,6 +63,19 @@ def environment(name: str, folder: Path, *, installs: bool = True) -> Environmen
             return Environment(name, None, reason)
     stamp.touch()
     return Environment(name, python)
+
+
+def _interpreter(least: tuple[int, int]) -> str | None:
+    """Return this Python, or the first other one of the machine that is new enough."""
+    if sys.version_info[:2] >= least:
+        return sys.executable
+    minors = range(least[1], least[1] + 3)
+    candidates = [shutil.which(f"python3.{minor}") for minor in minors]
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    for minor in minors:
+        candidates += map(str, sorted(pyenv.glob(f"3.{minor}.*/bin/python")))
+    # A shim of pyenv stands on the path for versions that are not switched on, and fails.
+    return next((each for each in candidates if each and not _failure([each, "-c", ""])), None)
 
 
 def _failure(command: list[str]) -> str:

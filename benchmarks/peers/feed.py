@@ -7,6 +7,7 @@ fed either way; the final book is counted from the changes alone, and every driv
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,16 @@ def make(folder: Path, events: int) -> Path:
 
     What is there already is left as it is: the name says the size, and the seed is fixed.
     """
-    columns = folder / f"feed-{events}.npz"
+    return write(folder, f"feed-{events}", lambda: session(events))
+
+
+def write(folder: Path, name: str, make_session: Callable[[], Session]) -> Path:
+    """Write a session and its columns under a name that says what is in it, unless it is there."""
+    columns = folder / f"{name}.npz"
     if columns.exists():
         return columns
     folder.mkdir(parents=True, exist_ok=True)
-    made = session(events)
-    target = folder / f"feed-{events}"
+    made, target = make_session(), folder / name
     if not target.exists():
         sessions.save(made, target)
     part = columns.with_suffix(".part.npz")
@@ -44,6 +49,12 @@ def make(folder: Path, events: int) -> Path:
     np.savez(part, **arrays)
     part.replace(columns)
     return columns
+
+
+def load(columns: Path) -> dict[str, np.ndarray]:
+    """Return the columns that `make` has written, as `columns_of` says."""
+    with np.load(columns) as file:
+        return {name: file[name] for name in file.files}
 
 
 def session(events: int) -> Session:

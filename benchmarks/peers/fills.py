@@ -4,7 +4,8 @@ Both quote one lot, the smallest that there is, so that an order is filled whole
 hftbacktest's rule of whole fills says nothing else than ours. One rule still differs: in ours a
 quote through an own order is taken from the displayed book, so the level stays that much shorter;
 there the book is never touched. It is shown by a second run of ours that gives takings back after
-1 ns: what differs only without that is put down to it, and what is left is unexplained.
+1 ns: what differs only without that is put down to it, and what is left is unexplained. The same
+maker in nautilus_trader is compared by `nautilus_fills`.
 
     python -m foldbook.benchmarks.peers.fills
 """
@@ -22,9 +23,9 @@ import click
 from foldbook.adapters.cli.places import FILE
 
 from ..machine import about_machine
-from . import feed
-from .environments import OURS, Environment, environment
-from .race import Lap, to_stderr
+from . import feed, nautilus_fills
+from .environments import OURS, environment
+from .race import ask, to_stderr
 from .rows import Runner
 
 LOT = "0.01"
@@ -76,16 +77,6 @@ def compare(ours: list[Fill], theirs: list[Fill]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def noted(runner: Runner, place: Environment, columns: Path, folder: Path) -> dict[str, Any]:
-    """Return what one run of a system answers, its fills among it under "noted"."""
-    assert place.python is not None
-    with (folder / f"fills-{place.name}.log").open("w+") as words:
-        lap = Lap(runner, place.python, columns, words)
-        answer = lap.run()
-        lap.end()
-    return answer
-
-
 def measure(folder: Path, events: int, *, installs: bool) -> dict[str, Any]:
     """Run both and compare their fills. Raises RuntimeError where hftbacktest is missing."""
     place = environment("hftbacktest", folder, installs=installs)
@@ -101,9 +92,9 @@ def measure(folder: Path, events: int, *, installs: bool) -> dict[str, Any]:
         "hftbacktest", "hftbacktest", "drive_hft", "maker", "",
         more=("--qty", LOT, "--noted", str(events)),
     )  # fmt: skip
-    ours = noted(own, environment(OURS, folder), columns, folder)
-    given_back = noted(giving, environment(OURS, folder), columns, folder)
-    theirs = noted(peer, place, columns, folder)
+    ours = ask(own, environment(OURS, folder), columns, folder)
+    given_back = ask(giving, environment(OURS, folder), columns, folder)
+    theirs = ask(peer, place, columns, folder)
     told = {
         name: {key: each[key] for key in ("submits", "cancels", "fills", "position")}
         for name, each in (
@@ -127,19 +118,29 @@ def measure(folder: Path, events: int, *, installs: bool) -> dict[str, Any]:
 
 @click.command()
 @click.option("--events", default=1_000_000, show_default=True, help="Records of the feed.")
+@click.option("--queue-events", default=200_000, show_default=True,
+              help="Records of the feed for nautilus_trader's queue tracking; 0: leave it out.")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("build/peers"),
               help="Where environments and feeds are kept.")  # fmt: skip
 @click.option("--to", type=FILE, help="File for the results, JSON.")
 @click.option("--no-install", is_flag=True, help="Take only environments that are there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
-def main(events: int, folder: Path, to: Path | None, no_install: bool, as_json: bool) -> None:
-    """Compare fills with hftbacktest's. Example: fills --events 200000"""
+def main(
+    events: int, queue_events: int, folder: Path, to: Path | None, no_install: bool, as_json: bool
+) -> None:
+    """Compare fills with hftbacktest's and nautilus_trader's. Example: fills --events 200000
+
+    Exit code 1 says that a difference is unexplained, or that a peer is missing.
+    """
     try:
         answer = measure(folder.resolve(), events, installs=not no_install)
     except RuntimeError as error:
         to_stderr(str(error))
         sys.exit(2)
     answer["machine"] = about_machine()
+    queues = _queues(folder.resolve(), queue_events, installs=not no_install)
+    if queues is not None:
+        answer["nautilus"] = queues
     if to is not None:
         to.parent.mkdir(parents=True, exist_ok=True)
         to.write_text(json.dumps(answer, indent=1) + "\n")
@@ -155,8 +156,23 @@ def main(events: int, folder: Path, to: Path | None, no_install: bool, as_json: 
             click.echo(f"  {name}: {counts}")
         for each in answer["unexplained"][:5]:
             click.echo(f"  {each}")
+        if queues is not None:
+            nautilus_fills.show(queues)
     is_explained = set(answer["rules"]) == {"same"}
+    if queues is not None:
+        is_explained = is_explained and nautilus_fills.is_explained(queues)
     sys.exit(0 if is_explained else 1)
+
+
+def _queues(folder: Path, events: int, *, installs: bool) -> dict[str, Any] | None:
+    """Return the comparison with nautilus_trader, or why there is none; None if left out."""
+    if not events:
+        return None
+    try:
+        return nautilus_fills.measure(folder, events, installs=installs)
+    except RuntimeError as error:
+        to_stderr(str(error))
+        return {"missing": str(error)}
 
 
 if __name__ == "__main__":

@@ -73,6 +73,20 @@ class Lap:
                     continue
 
 
+def ask(runner: Runner, place: Environment, feed: Path, scratch: Path) -> dict[str, Any]:
+    """Return what one run of a system answers: its counts, and its fills if it is to note them.
+
+    Raises RuntimeError for a system that is not there, or whose driver fails.
+    """
+    if place.python is None:
+        raise RuntimeError(f"{place.name}: {place.reason}")
+    with (scratch / f"fills-{place.name}.log").open("w+") as words:
+        lap = Lap(runner, place.python, feed, words)
+        answer = lap.run()
+        lap.end()
+    return answer
+
+
 def race(
     row: Row,
     places: dict[str, Environment],

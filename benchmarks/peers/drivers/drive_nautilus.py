@@ -77,6 +77,8 @@ class Settings(StrategyConfig, frozen=True):
     """What the strategy is to do."""
 
     makes: bool = False
+    notes: bool = False
+    qty: float = driving.QTY
 
 
 class Quotes(Strategy):
@@ -87,11 +89,13 @@ class Quotes(Strategy):
         self.seen = self.steps = self.submits = self.cancels = self.fills = 0
         self.held = Decimal(0)
         self.own = [None, None]
+        self.noted = []
 
     def on_start(self):
         self.subscribe_order_book_deltas(MARKET, book_type=BookType.L2_MBP)
         self.subscribe_trade_ticks(MARKET)
-        self.size = Quantity(driving.QTY, 2)
+        self.size = Quantity(self.config.qty, 2)
+        self.limit = Decimal(str(self.config.qty)) * 50
         if self.config.makes:
             step = timedelta(microseconds=driving.STEP // 1000)
             self.clock.set_timer("step", step, callback=self.on_step)
@@ -106,6 +110,9 @@ class Quotes(Strategy):
         self.fills += 1
         quantity = event.last_qty.as_decimal()
         self.held += quantity if event.order_side == OrderSide.BUY else -quantity
+        if self.config.notes:
+            side = 0 if event.order_side == OrderSide.BUY else 1
+            self.noted.append([event.ts_event, side, round(float(event.last_px) * 100)])
 
     def on_step(self, event):
         self.steps += 1
@@ -113,10 +120,11 @@ class Quotes(Strategy):
         best = (book.best_bid_price(), book.best_ask_price())
         for side in range(2):
             order = self.own[side]
-            if order is not None and order.is_open and not order.is_pending_cancel:
+            # One that has not arrived yet is cancelled too: it arrives with the next record only.
+            if order is not None and not order.is_closed and not order.is_pending_cancel:
                 self.cancel_order(order)
                 self.cancels += 1
-            room = self.held < driving.LIMIT if side == 0 else self.held > -driving.LIMIT
+            room = self.held < self.limit if side == 0 else self.held > -self.limit
             self.own[side] = None
             if best[side] is None or not room:
                 continue
@@ -128,7 +136,7 @@ class Quotes(Strategy):
             self.submits += 1
 
 
-def engine_with(data, makes, queues):
+def engine_with(data, settings, queues):
     """Return an engine ready to run, and its strategy."""
     engine = BacktestEngine(
         BacktestEngineConfig(
@@ -145,7 +153,7 @@ def engine_with(data, makes, queues):
         latency_model=LatencyModel(base_latency_nanos=driving.ORDER_DELAY), **more,
     )  # fmt: skip
     engine.add_instrument(instrument())
-    strategy = Quotes(Settings(makes=makes))
+    strategy = Quotes(settings)
     engine.add_strategy(strategy)
     engine.add_data(data)
     return engine, strategy
@@ -162,15 +170,19 @@ def final_book(engine):
 
 
 def main():
-    given = driving.arguments(("--queues", 0))
+    given = driving.arguments(("--queues", 0), ("--qty", driving.QTY), ("--noted", 0))
     columns = driving.load(given.feed, given.limit)
+    if given.noted:
+        # Fills are compared without any delay of the feed: nautilus keeps one clock, that of recv.
+        columns["recv"] = columns["ts"]
+    settings = Settings(given.mode == "maker", bool(given.noted), given.qty)
     gc.disable()
     data = data_of(columns)
     gc.enable()
     gc.freeze()
 
     def run():
-        engine, strategy = engine_with(data, given.mode == "maker", given.queues)
+        engine, strategy = engine_with(data, settings, given.queues)
         _, wall, cpu = driving.timed(engine.run)
         book = final_book(engine)
         assert engine.iteration == len(data), "not every event was processed"
@@ -178,7 +190,7 @@ def main():
         answer = {
             "work": len(data), "wall": wall, "cpu": cpu, "steps": strategy.steps,
             "submits": strategy.submits, "cancels": strategy.cancels, "fills": strategy.fills,
-            "position": float(strategy.held),
+            "position": float(strategy.held), "noted": strategy.noted,
             "book": driving.same_book(columns, book[0], book[1]),
         }  # fmt: skip
         engine.dispose()

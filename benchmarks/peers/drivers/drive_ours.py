@@ -29,6 +29,9 @@ from foldbook.engine.player import play
 
 _POST_ONLY, _GTC = int(OrderFlag.POST_ONLY), int(TimeInForce.GTC)
 LATE = Latency.constant(driving.ORDER_DELAY, response=driving.ORDER_DELAY, feed=driving.FEED_DELAY)
+SENT = Latency.constant(driving.ORDER_DELAY, response=0, feed=0)
+DELAYS = {"": {}, "late": {"latency": LATE}, "sent": {"latency": SENT}}
+"""By what a mode ends with: no delays, all of them, or those of commands alone."""
 QTY = contracts(10)
 
 
@@ -70,10 +73,9 @@ def quote_best_python(sim):
 def simulation(session, late, restored=0, journal=False):
     """Return a run without fees, as the peers are set, and like them without a journal; restored:
     ns after which takings return."""
-    models = {"latency": LATE} if late else {}
     return Simulation(
         session, cash=dollars(10**9), order_capacity=16, fees=NO_FEES,
-        queue=Queue.conservative, restored_after=restored, journal=journal, **models,
+        queue=Queue.conservative, restored_after=restored, journal=journal, **DELAYS[late],
     )  # fmt: skip
 
 
@@ -103,7 +105,7 @@ def main():
         chosen = quote_best(qty=qty, limit=50 * qty)
 
     def play_once(journal):
-        sim = simulation(session, bool(late), given.restored, journal)
+        sim = simulation(session, late, given.restored, journal)
         _, wall, cpu = driving.timed(lambda: play(sim, chosen, every=driving.STEP))
         assert sim.events == len(session.tape), "the tape has not come to its end"
         return sim, wall, cpu
