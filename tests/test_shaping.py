@@ -434,7 +434,7 @@ def test_the_commands_do_what_the_functions_do(run, capsys):
     (("slice", "whole", "--until", "9" * 25, "--to", "s"), "beyond any time"),
     (("slice", "whole", "--from", "5", "--until", "5", "--to", "s"), "is not before until"),
     (("slice", "whole", "--market", "X", "--to", "s"), "--market: market 'X'"),
-    (("split", "whole", "--every", "soon", "--to", "s"), "--every: duration: 'soon'"),
+    (("split", "whole", "--every", "soon", "--to", "s"), "--every: 'soon' is no time with"),
     (("split", "whole", "--every", "0s", "--to", "s"), "--every: every: 0 ns"),
     (("merge", "whole", "whole", "--to", "s"), "hold it at the same time"),
     (("sample", "whole", "--window", "1s"), "it needs --to"),
