@@ -65,8 +65,8 @@ def _single(size: int, observation: Any, width: int) -> Case:
     return Case(run, size, "steps", _SameNumbers(width), lambda: env.reset(seed=7)[0])
 
 
-def _vector(size: int, observation: Any, width: int) -> Case:
-    env = MarketVectorEnv(_session(), MANY, **_options(observation))
+def _vector(size: int, observation: Any, width: int, **options: Any) -> Case:
+    env = MarketVectorEnv(_session(), MANY, **_options(observation), **options)
     actions = np.random.default_rng(7).integers(0, 5, (max(1, size // MANY), MANY))
 
     def run(first: np.ndarray) -> np.ndarray:
@@ -95,6 +95,18 @@ def env_single_classic52(size: int) -> Case:
 def env_vector(size: int) -> Case:
     """Step 256 environments at once, limit5, four numbers observed, ten events a step."""
     return _vector(size, FOUR, len(FOUR))
+
+
+@benchmark(toy=2_560, full=2_560_000)
+def env_vector_without_masks(size: int) -> Case:
+    """The same, where nobody asks which actions make sense."""
+    return _vector(size, FOUR, len(FOUR), masks=False)
+
+
+@benchmark(toy=2_560, full=2_560_000)
+def env_vector_two_threads(size: int) -> Case:
+    """Step 256 environments in two threads, masks included."""
+    return _vector(size, FOUR, len(FOUR), threads=2)
 
 
 @benchmark(toy=2_560, full=2_560_000)
