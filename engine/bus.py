@@ -30,6 +30,7 @@ NO_STOP = 1 << 62
 _BUFFER_ROWS = 1024
 _CAPACITY_MAX = 1_000_000
 _NOTHING = np.zeros(0, np.int64)
+_FORGOTTEN_ROWS = 4096
 _PROGRAM_ROWS = 65_536
 
 
@@ -389,6 +390,7 @@ class Bus:
         """
         session = self.session
         prepare(decide, loop.RUN, WORDS)
+        forgets = not (self.keeps_journal or reads_later)
         plan = programs.Plan(
             session.start,
             every,
@@ -396,6 +398,7 @@ class Bus:
             self.slack,
             int(bool(self.projections)),
             int(self.sees_late),
+            int(forgets and progress is None),
         )
         watch = 0 if every or self.sees_late else programs.BOOK_CHANGES
         self.memory[layout.WATCH] = watch
@@ -403,8 +406,7 @@ class Bus:
         while True:
             used = self.memory[JOURNAL_COUNT] - self.memory[JOURNAL_BASE]
             if used + room > len(self.run.rows):
-                forgets = not (self.keeps_journal or reads_later)
-                self._seal(max(_PROGRAM_ROWS, 2 * room), forgets)
+                self._seal(max(_FORGOTTEN_ROWS if forgets else _PROGRAM_ROWS, 2 * room), forgets)
             sources = self.run, session.tape.rows, self._delivered
             if self._queue is None:
                 status = programs.play(*sources, plan, words, decide, self._fold)

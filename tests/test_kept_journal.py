@@ -6,7 +6,7 @@ import pytest
 from strategies import Quoting, compiled_maker
 
 from foldbook.adapters import synthetic
-from foldbook.engine import Latency, Simulation, bus, events
+from foldbook.engine import CompiledProjection, Latency, Simulation, bus, events
 from foldbook.engine.kernels.layout import JOURNAL_BASE, JOURNAL_COUNT
 from foldbook.engine.player import play
 from foldbook.engine.specs import NO_LIMITS
@@ -81,6 +81,7 @@ def test_same_run(session, drive, latency, monkeypatch):
     """State, what projections were shown and what hooks were told are the same without a journal,
     of which few rows are held at the end."""
     monkeypatch.setattr(bus, "_PROGRAM_ROWS", 1)
+    monkeypatch.setattr(bus, "_FORGOTTEN_ROWS", 1)
     runs = []
     for keeps in (True, False):
         sim = Simulation(session, latency=latency, journal=keeps)
@@ -93,6 +94,26 @@ def test_same_run(session, drive, latency, monkeypatch):
         held += memory[JOURNAL_COUNT] - memory[JOURNAL_BASE]
         assert (held < memory[JOURNAL_COUNT] / 2) == (not keeps)
     assert runs[0] == runs[1]
+
+
+def note_order(words, rows, i):
+    """Fold the place of each row in the order of the bus into a checksum."""
+    words[0] += 1
+    words[1] = (words[1] * 31 + rows[i]["ts"] + 7 * rows[i]["kind"]) % 1_000_000_007
+
+
+@pytest.mark.parametrize("latency", [Latency.constant(0), LATE], ids=["at once", "late"])
+def test_compiled_projections(session, latency, monkeypatch):
+    """Compiled projections fold every journal row, in order, before it is forgotten."""
+    monkeypatch.setattr(bus, "_FORGOTTEN_ROWS", 1)
+    words = []
+    for keeps in (True, False):
+        order = CompiledProjection("order", 2, on_tape=note_order, on_journal=note_order)
+        sim = Simulation(session, latency=latency, journal=keeps, projections=[order])
+        compiled(sim)
+        words.append(sim.projection("order").tolist())
+    assert words[0] == words[1]
+    assert words[0][0] > 1000 + len(session.tape)
 
 
 def test_projection_of_compiled_strategy(session):

@@ -19,6 +19,7 @@ from .layout import (
     ARRIVES,
     BATCH,
     BATCH_BEGUN,
+    DIRTY,
     DUE,
     DUE_ARRIVAL,
     DUE_EXPIRY,
@@ -239,7 +240,8 @@ def _carry_out_submit(run, command, number, cause):
 @inner
 def _end_command(run, base, market):
     check_groups(run)
-    revalue(run.state, run.tables, base, market)
+    if run.state[DIRTY] != 0:
+        revalue(run.state, run.tables, base, market)
 
 
 @inner

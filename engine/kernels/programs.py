@@ -63,7 +63,7 @@ _FOREVER = 1 << 62
 class Plan(NamedTuple):
     """When a compiled strategy decides: at start + k x every, k = 0, 1, ..., not after `end`; with
     every = 0 after each burst that changed a book. projects: 1 if there are projections; sees_late:
-    1 if the seen state is not the venue's."""
+    1 if the seen state is not the venue's; forgets: 1 if nobody reads the journal afterwards."""
 
     start: int
     every: int
@@ -71,9 +71,10 @@ class Plan(NamedTuple):
     slack: int
     projects: int
     sees_late: int
+    forgets: int
 
 
-PLAN = types.NamedUniTuple(INT, 6, Plan)
+PLAN = types.NamedUniTuple(INT, 7, Plan)
 FOLD = typed(WORDS, TAPE_ROWS, JOURNAL_ROWS, INT, INT)
 """A projection: fold(words, tape, rows, source, i) folds row i of the source."""
 DECIDE = typed(RUN, WORDS)
@@ -151,7 +152,9 @@ def _play(run, tape, delivered, plan, words, decide, fold, model):
                 limit = NO_TIME
         status = play_tape(run, tape, limit, _FOREVER, room, model, None)
         if status == FULL:
-            return FULL
+            if not _makes_room(run, tape, delivered, plan, fold):
+                return FULL
+            continue
         first = run.seen[CURSOR]
         if plan.sees_late:
             follow_to(run, tape, delivered, state[NOW], model)
@@ -168,8 +171,26 @@ def _play(run, tape, delivered, plan, words, decide, fold, model):
             if state[ERROR] != ERROR_NONE:
                 return FAILED
         state[DECISIONS] += 1
-        if not has_room(run, room):
+        if not has_room(run, room) and not _makes_room(run, tape, delivered, plan, fold):
             return FULL
+
+
+@inner
+def _makes_room(run, tape, delivered, plan, fold):
+    """Forget the journal rows that the agent knows of, where nobody else will read them; return
+    whether that makes room for the next decision."""
+    if not plan.forgets:
+        return False
+    if plan.projects:
+        _project(run, tape, delivered, fold)
+    state = run.state
+    known = run.seen[JOURNAL_COUNT] - state[JOURNAL_BASE]
+    left = state[JOURNAL_COUNT] - run.seen[JOURNAL_COUNT]
+    for i in range(left):
+        run.rows[i] = run.rows[known + i]
+        run.places[i] = run.places[known + i]
+    state[JOURNAL_BASE] += known
+    return has_room(run, (DECISION_ROOM + 1) * plan.slack)
 
 
 @inner
