@@ -18,7 +18,7 @@ REQUIREMENTS = Path(__file__).parent / "requirements"
 INSTALL_SECONDS = 1200
 OURS = "foldbook"
 """The name of this environment among those of the peers."""
-LEAST_PYTHON = {"nautilus-queues": (3, 12)}
+LEAST_PYTHON = {"hftbt": (3, 12), "nautilus-queues": (3, 12)}
 """For peers that want a newer Python than ours: one that the machine has is looked for."""
 
 

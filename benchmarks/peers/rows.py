@@ -68,12 +68,17 @@ def _hftbt(mode: str) -> Runner:
     return Runner("hftbt", "hftbt", "drive_hftbt", mode, realism)
 
 
-def _nautilus(mode: str) -> Runner:
+def _nautilus(mode: str, label: str = "1.x", environment: str = "nautilus-1") -> Runner:
     return Runner(
-        "nautilus_trader 1.x", "nautilus-1", "drive_nautilus", mode,
+        f"nautilus_trader {label}", environment, "drive_nautilus", mode,
         "orders 10 ms late, no delay of answers; no queue; portfolio, accounts, message bus",
         SLOW_EVENTS,
     )  # fmt: skip
+
+
+def _nautilus_1231(mode: str) -> Runner:
+    """The newest of all, where the machine has the Python that it wants."""
+    return _nautilus(mode, "1.231", "nautilus-queues")
 
 
 _ROI = _hft("replay").label
@@ -109,7 +114,8 @@ ROWS = (
     Row(
         "replay", "replay, all projections, 100 ms steps", "events", _ours("replay", PLAIN),
         (_hft("replay"), _hft("replay", "hash"),
-         _hft("replay", environment="pm-hftbacktest"), _hftbt("replay"), _nautilus("replay")),
+         _hft("replay", environment="pm-hftbacktest"), _hftbt("replay"), _nautilus("replay"),
+         _nautilus_1231("replay")),
         {_ROI: 7.0},
     ),
     Row(
@@ -127,7 +133,8 @@ ROWS = (
     ),
     Row(
         "maker-python", "market maker every 100 ms, Python function", "events",
-        _ours("python", PLAIN), (_nautilus("maker"),), {_nautilus("maker").label: 50.0},
+        _ours("python", PLAIN), (_nautilus("maker"), _nautilus_1231("maker")),
+        {_nautilus("maker").label: 50.0, _nautilus_1231("maker").label: 50.0},
     ),
     Row(
         "memory", "anonymous memory after a replay", "MB", _ours("replay", PLAIN),
