@@ -162,14 +162,13 @@ class Session:
         Raises KeyError for a stranger, TypeError for what is neither.
         """
         if isinstance(market, str):
-            if market not in self._index:
-                raise KeyError(f"market {market!r} is not in session {self.name}")
-            return self._index[market]
-        if not isinstance(market, (int, np.integer)) or isinstance(market, bool):
+            if market in self._index:
+                return self._index[market]
+        elif not isinstance(market, (int, np.integer)) or isinstance(market, bool):
             raise TypeError(f"market {market!r}: expected a ticker or its index")
-        if not 0 <= market < len(self.markets):
-            raise KeyError(f"market {market} is not in session {self.name}")
-        return int(market)
+        elif 0 <= market < len(self._index):
+            return int(market)
+        raise KeyError(f"market {market!r} is not in session {self.name}")
 
     def rows_of(self, market: str | int) -> np.ndarray:
         """Return where the rows of a market stand on the tape: int64, shape (rows,), read-only.

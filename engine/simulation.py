@@ -277,13 +277,9 @@ class Simulation:
         client_ids are used.
         """
         flags = order_flags(post_only, reduce_only, cancel_on_pause, self_trade)
-        command = self._new_order(market, (side, price, qty, outcome), tif, flags, expires)
-        number = self._mine.submit(
-            command._replace(
-                client_id=0 if client_id is None else _integer("client_id", client_id),
-                group=0 if group is None else _integer("group", group),
-            )
-        )
+        terms = self._terms(market, side, price, qty, outcome)
+        command = self._new_order(terms, tif, flags, expires, (client_id, group))
+        number = self._mine.submit(command)
         self._sent()
         return order_id(command.market, number)
 
@@ -304,7 +300,7 @@ class Simulation:
         market, number = self._order(id)
         new_price = KEEP
         if price is not None:
-            new_price = self._terms(Side.BUY, price, 1, outcome)[1]
+            new_price = self._terms(market, Side.BUY, price, 1, outcome)[2]
         command = self._command(market, number)
         self._mine.amend(
             command._replace(
@@ -399,11 +395,8 @@ class Simulation:
         Where sight is delayed, as far as the agent can see.
         """
         flags = order_flags(post_only, reduce_only, cancel_on_pause, self_trade)
-        command = self._new_order(market, (side, price, qty, outcome), tif, flags, expires)
-        command = command._replace(
-            client_id=0 if client_id is None else _integer("client_id", client_id),
-            group=0 if group is None else _integer("group", group),
-        )
+        terms = self._terms(market, side, price, qty, outcome)
+        command = self._new_order(terms, tif, flags, expires, (client_id, group))
         run = self._mine.run
         seen = run._replace(state=run.seen) if self.bus.sees_late else run
         return Reason(refusals.submit_refusal(seen, command)) or None
@@ -621,32 +614,40 @@ class Simulation:
             raise StrategyError(f"order {id} was never submitted")
         return market, number
 
-    def _terms(self, side: Side, price: int, qty: int, outcome: Outcome) -> tuple[int, int, int]:
-        """Return (side, price, qty) in YES terms."""
+    def _terms(
+        self, market: str | int, side: Side, price: int | None, qty: int, outcome: Outcome
+    ) -> tuple[int, int, int, int]:
+        """Return (market, side, price, qty) of an order in YES terms; price None is KEEP."""
+        index = self._market(market)
         if not isinstance(side, Side) or not isinstance(outcome, Outcome):
             raise TypeError(f"side {side!r} of {outcome!r}: expected a Side and an Outcome")
-        yes_side, yes_price = mirror(side, _integer("price", price), outcome)
-        return int(yes_side), yes_price, _integer("qty", qty)
+        yes_side, yes_price = mirror(side, _integer("price", price or 0), outcome)
+        yes_qty = _integer("qty", qty)
+        return index, int(yes_side), KEEP if price is None else yes_price, yes_qty
 
     def _new_order(
         self,
-        market: str | int,
-        terms: tuple[Side, int | None, int, Outcome],
+        terms: tuple[int, int, int, int],
         tif: TimeInForce,
         flags: int,
         expires: int | None,
+        names: tuple[int | None, int | None],
     ) -> Command:
-        """Return a new order; terms: side, price, qty, and the outcome in whose terms they are."""
-        index = self._market(market)
-        side, price, qty, outcome = terms
-        yes_side, yes_price, yes_qty = self._terms(side, price or 0, qty, outcome)
-        return self._command(index, 0)._replace(
-            side=yes_side,
-            price=KEEP if price is None else yes_price,
-            qty=yes_qty,
-            tif=int(TimeInForce(tif)),
-            flags=flags,
-            expires=_expiry(expires),
+        """Return a new order; terms: see `_terms`; names: its client id and its group, or None."""
+        market, side, price, qty = terms
+        client_id, group = names
+        return Command(
+            market,
+            0,
+            side,
+            price,
+            qty,
+            int(TimeInForce(tif)),
+            flags,
+            NO_TIME if expires is None else _integer("expires", expires),
+            0 if client_id is None else _integer("client_id", client_id),
+            0 if group is None else _integer("group", group),
+            *self.cause,
         )
 
     def _command(self, market: int, number: int) -> Command:
@@ -662,16 +663,13 @@ def _apply(one: Projection, event: events.Event) -> None:
         raise raised_by(f"projection {type(one).__name__}", error) from error
 
 
-def _expiry(expires: int | None) -> int:
-    return NO_TIME if expires is None else _integer("expires", expires)
-
-
 def _integer(name: str, value: int) -> int:
     """Return an int. Raises TypeError for what is none, ValueError for one that no row can hold."""
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-        if abs(value) > _LIMITS.get(name, NO_TIME):
-            raise ValueError(f"{name}: {value} cannot be sent; limit {_LIMITS.get(name, NO_TIME)}")
-        return int(value)
+        limit = _LIMITS.get(name, NO_TIME)
+        if -limit <= value <= limit:
+            return int(value)
+        raise ValueError(f"{name}: {value} cannot be sent; limit {limit}")
     raise TypeError(f"{name}: {value!r} is a {type(value).__name__}, not an int in units")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -168,7 +169,7 @@ class OrdersView(MarketsView):
                 memory[at + OF_EXPIRES],
                 memory[at + OF_CLIENT],
                 _TIFS[memory[at + OF_TIF]],
-                OrderFlag(memory[at + OF_FLAGS]),
+                _flags(memory[at + OF_FLAGS]),
             )
 
     def _order(self, market: int, side: int, at: int) -> Order:
@@ -185,11 +186,16 @@ class OrdersView(MarketsView):
             memory[at + EXPIRES],
             memory[at + CLIENT],
             _TIFS[memory[at + TIF]],
-            OrderFlag(memory[at + FLAGS]),
+            _flags(memory[at + FLAGS]),
         )
 
     def __len__(self) -> int:
         return len(self.open())
+
+
+@functools.cache
+def _flags(bits: int) -> OrderFlag:
+    return OrderFlag(bits)
 
 
 _SIDES = tuple(Side)
