@@ -16,8 +16,9 @@ from .availability import ALWAYS, words
 from .compiled import INT, JIT_DISABLED, WORDS, compiled, prepare
 from .delivery import delays_table, delivery_times
 from .errors import CapacityError, JournalError, StrategyError
+from .intrinsics import Held
 from .journal import Journal
-from .kernels import commands, desks, layout, loop, programs
+from .kernels import commands, desks, layout, loop, programs, sending
 from .kernels.layout import CURSOR, JOURNAL_BASE, JOURNAL_COUNT, NOW, USER_WORDS, Capacities, Run
 from .kernels.refusals import Command
 from .programs import CompiledProjection
@@ -52,6 +53,7 @@ class Bus:
     __slots__ = (
         "_delivered",
         "_fold",
+        "_held",
         "_queue",
         "_sealed",
         "keeps_journal",
@@ -117,6 +119,7 @@ class Bus:
             self.memory[layout.AVAILABILITY] = len(tables)
             tables = np.concatenate([tables, np.array(words(models.availability))])
         rows = max(_BUFFER_ROWS, 4 * self.slack)
+        self._held: Held | None = None
         self.run = Run(
             self.state, np.empty(rows, JOURNAL_DTYPE), np.empty(rows, np.int64), self.state, tables
         )
@@ -278,7 +281,7 @@ class Bus:
             raise CapacityError(
                 f"client_id {command.client_id}: {used} are used already; raise client_ids"
             )
-        return int(commands.submit(self.run, command))
+        return int(sending.submit(self._address, *command))
 
     def _client_ids_in_flight(self) -> int:
         memory = self.memory
@@ -293,17 +296,17 @@ class Bus:
     def amend(self, command: Command) -> None:
         """Amend an order that was submitted before. Raises StrategyError if it never was."""
         self._check_issued(command)
-        commands.amend(self.run, command)
+        sending.amend(self._address, *command)
 
     def decrease(self, command: Command) -> None:
         """Decrease an order that was submitted before. Raises StrategyError if it never was."""
         self._check_issued(command)
-        commands.decrease(self.run, command)
+        sending.decrease(self._address, *command)
 
     def cancel(self, command: Command) -> None:
         """Cancel an order that was submitted before. Raises StrategyError if it never was."""
         self._check_issued(command)
-        commands.cancel(self.run, command)
+        sending.cancel(self._address, *command)
 
     def set_group(self, group: int, limit: int, cause: Cause) -> None:
         """Create or reset an order group. Raises CapacityError for a number too high."""
@@ -360,6 +363,13 @@ class Bus:
     def end_batch(self) -> None:
         """End a batch."""
         self.memory[layout.BATCH] = 0
+
+    @property
+    def _address(self) -> int:
+        """Where the run lies for the kernels of commands, anew where its buffer is another one."""
+        if self._held is None or self._held.values is not self.run:
+            self._held = Held(loop.RUN, self.run)
+        return self._held.address
 
     def _check_issued(self, command: Command) -> None:
         self._check_room()
@@ -524,6 +534,7 @@ class Bus:
         twin._fold = self._fold
         twin._queue = self._queue
         twin._delivered = self._delivered
+        twin._held = None
         twin.state = state
         twin.memory = twin.sight = memoryview(state)  # type: ignore[arg-type]
         if self.sees_late:

@@ -78,7 +78,7 @@ _CAUSE_START = int(CauseKind.START)
 _CAUSE_JOURNAL = int(CauseKind.JOURNAL)
 
 
-@entry
+@inner
 def submit(run, command):
     """Submit an order; return its number within the market."""
     number = run.state[base_of(run.state, command.market) + NUMBERS] + 1
@@ -89,7 +89,7 @@ def submit(run, command):
     return number
 
 
-@entry
+@inner
 def amend(run, command):
     """Amend an order to a new price, total or expiry; return its number."""
     row = _draft_request(run, command, _AMEND_REQUESTED, _reason_of(command))
@@ -102,7 +102,7 @@ def amend(run, command):
     return command.order
 
 
-@entry
+@inner
 def decrease(run, command):
     """Take some quantity from an order, or all but some; return its number."""
     row = _draft_request(run, command, _DECREASE_REQUESTED, _reason_of(command))
@@ -114,7 +114,7 @@ def decrease(run, command):
     return command.order
 
 
-@entry
+@inner
 def cancel(run, command):
     """Cancel an order; return its number."""
     row = _draft_request(run, command, _CANCEL_REQUESTED, _reason_of(command))

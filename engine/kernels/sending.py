@@ -1,0 +1,38 @@
+"""Commands as Python sends them: what they work on is held, and each of their terms is an int.
+
+To hand over a run and a `Command` takes a call twice as long as to carry the command out.
+"""
+
+from __future__ import annotations
+
+from ..compiled import entry
+from ..intrinsics import holding
+from . import commands
+from .loop import RUN
+from .refusals import Command
+
+_run = holding(RUN)
+
+
+@entry
+def submit(held, *terms):
+    """Submit an order; return its number. held: address of a Run. terms: fields of a Command."""
+    return commands.submit(_run(held), Command(*terms))
+
+
+@entry
+def amend(held, *terms):
+    """Amend an order, as `submit`."""
+    return commands.amend(_run(held), Command(*terms))
+
+
+@entry
+def decrease(held, *terms):
+    """Decrease an order, as `submit`."""
+    return commands.decrease(_run(held), Command(*terms))
+
+
+@entry
+def cancel(held, *terms):
+    """Cancel an order, as `submit`."""
+    return commands.cancel(_run(held), Command(*terms))
