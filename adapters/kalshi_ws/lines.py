@@ -133,7 +133,8 @@ class LineReader:
             why = "unknown_type"
         place = text.partition(" - at `$")[2].rstrip("`")
         value = _value_at(record, place) if why != "missing_field" else None
-        shown = "" if why == "missing_field" else f" (value {value!r})"
+        # Where there is none to show (a frame inside a recorder's line), the text names it.
+        shown = "" if value is None else f" (value {value!r})"
         self._rejections.refuse(path, row, ticker, why, f"{text}{shown}")
         return _Lost(ticker) if of_book and ticker != UNKNOWN else None
 
