@@ -66,13 +66,13 @@ def user_code(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def raised_by(who: str, error: BaseException) -> StrategyError:
-    """Return the error that says what user code raised, and where outside the engine."""
+    """Return the error that says what user code raised, and where, if that is outside the engine
+    (a hook that takes other arguments is never entered)."""
     frames = traceback.extract_tb(error.__traceback__)
     outside = [frame for frame in frames if not frame.filename.startswith(_ENGINE)]
-    last = (outside or frames)[-1]
+    where = f" ({outside[-1].filename}, line {outside[-1].lineno})" if outside else ""
     try:
         said = str(error)
     except BaseException:  # an exception of the user's that cannot even be shown
         said = "(it cannot be shown)"
-    where = f"{last.filename}, line {last.lineno}"
-    return StrategyError(f"{who} raised {type(error).__name__}: {said} ({where})")
+    return StrategyError(f"{who} raised {type(error).__name__}: {said}{where}")

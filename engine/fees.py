@@ -104,6 +104,17 @@ def _rebate(value: Any) -> Rebate:
     return Rebate[value] if isinstance(value, str) else Rebate(value)
 
 
+def of_type(kind: type) -> Callable[[object, attrs.Attribute, object], None]:
+    """Return an attrs validator: a TypeError names the field, the value, and what it should be."""
+
+    def validate(instance: object, attribute: attrs.Attribute, value: object) -> None:
+        if not isinstance(value, kind):
+            found = f"{value!r} is a {type(value).__name__}"
+            raise TypeError(f"{attribute.name}: {found}; expected {kind.__name__}")
+
+    return validate
+
+
 def _whole(low: int, high: int) -> Any:
     def check(instance: object, attribute: attrs.Attribute, value: object) -> None:
         if type(value) is not int:
@@ -129,7 +140,7 @@ class FeeSchedule:
     Raises TypeError or ValueError, named for the field, for what is no int or out of range.
     """
 
-    name: str = attrs.field(validator=attrs.validators.instance_of(str))
+    name: str = attrs.field(validator=of_type(str))
     taker_ppm: int = attrs.field(default=70_000, validator=_whole(0, PPM))
     maker_ppm: int = attrs.field(default=0, validator=_whole(0, PPM))
     rounding: int = attrs.field(default=1, validator=_whole(1, _ROUNDING_MAX))
@@ -283,13 +294,13 @@ class FeeRow:
     waiver_until: before that time (ns) nothing is charged.
     """
 
-    scope: str = attrs.field(validator=attrs.validators.instance_of(str))
+    scope: str = attrs.field(validator=of_type(str))
     start: int = attrs.field(default=0, validator=_whole(0, 2**63 - 1))
     until: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(_whole(1, 2**63 - 1))
     )
     type: FeeType | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.instance_of(FeeType))
+        default=None, validator=attrs.validators.optional(of_type(FeeType))
     )
     multiplier_ppm: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(_whole(0, 14 * PPM))

@@ -642,7 +642,7 @@ class Simulation:
             side,
             price,
             qty,
-            int(TimeInForce(tif)),
+            _time_in_force(tif),
             flags,
             NO_TIME if expires is None else _integer("expires", expires),
             0 if client_id is None else _integer("client_id", client_id),
@@ -652,6 +652,13 @@ class Simulation:
 
     def _command(self, market: int, number: int) -> Command:
         return Command(market, number, 0, 0, 0, 0, 0, NO_TIME, 0, 0, *self.cause)
+
+
+def _time_in_force(tif: TimeInForce) -> int:
+    try:
+        return int(TimeInForce(tif))
+    except ValueError:
+        raise ValueError(f"tif: {tif!r}; expected a TimeInForce") from None
 
 
 def _apply(one: Projection, event: events.Event) -> None:

@@ -22,6 +22,7 @@ from .fees import KALSHI_2026_03 as KALSHI_2026_03
 from .fees import KALSHI_2026_08 as KALSHI_2026_08
 from .fees import NO_FEES as NO_FEES
 from .fees import FeeSchedule as FeeSchedule
+from .fees import of_type
 from .fees import schedule_at as schedule_at
 from .schema import NO_TIME
 from .units import PRICE_ONE, SECOND, duration
@@ -90,7 +91,7 @@ class Market:
 
     ticker: str = attrs.field(validator=attrs.validators.min_len(1))
     tick: int = attrs.field(default=100, validator=_grid_step)
-    event: str = attrs.field(default="", validator=attrs.validators.instance_of(str))
+    event: str = attrs.field(default="", validator=of_type(str))
 
     @property
     def levels(self) -> int:
@@ -356,20 +357,20 @@ class Models:
     at once what its NO positions in the markets of one event are sure to pay.
     """
 
-    fees: FeeSchedule = attrs.field(validator=attrs.validators.instance_of(FeeSchedule))
+    fees: FeeSchedule = attrs.field(validator=of_type(FeeSchedule))
     latency: Latency = attrs.field(
-        default=ZERO_LATENCY, validator=attrs.validators.instance_of(Latency)
+        default=ZERO_LATENCY, validator=of_type(Latency)
     )
-    queue: Queue = attrs.field(default=CONSERVATIVE, validator=attrs.validators.instance_of(Queue))
-    risk: Risk = attrs.field(default=NO_LIMITS, validator=attrs.validators.instance_of(Risk))
+    queue: Queue = attrs.field(default=CONSERVATIVE, validator=of_type(Queue))
+    risk: Risk = attrs.field(default=NO_LIMITS, validator=of_type(Risk))
     restored_after: int = attrs.field(default=0, validator=_limit)
     seed: int = attrs.field(default=0, validator=_integer)
     market_fees: tuple[tuple[str, FeeSchedule], ...] = attrs.field(default=(), converter=_pairs)
     availability: Availability = attrs.field(
-        default=ALWAYS, validator=attrs.validators.instance_of(Availability)
+        default=ALWAYS, validator=of_type(Availability)
     )
     collateral_return: bool = attrs.field(
-        default=False, validator=attrs.validators.instance_of(bool)
+        default=False, validator=of_type(bool)
     )
 
     def __attrs_post_init__(self) -> None:

@@ -16,6 +16,7 @@ from foldbook.engine import (
     CapacityError,
     FeeError,
     Fees,
+    FeeSchedule,
     Latency,
     Queue,
     Risk,
@@ -289,3 +290,18 @@ def test_a_fill_leaves_the_window_of_its_group_after_fifteen_seconds(later, is_o
     sim.submit(0, Side.BUY, 5_000, 3, tif=TimeInForce.IOC, group=1)
     assert sim.positions.qty(0) == 6
     assert bool(sim.orders.open(0)) == is_open
+
+
+def test_what_is_of_another_type_is_named():
+    """A setting or a term of an order that is of another type, or no TimeInForce, is refused by
+    name, with what was given and what is expected; nothing is sent."""
+    session = synthetic.session(seed=7, events=200)
+    with pytest.raises(TypeError, match=r"^latency: 3 is a int; expected Latency$"):
+        Simulation(session, latency=3)
+    with pytest.raises(TypeError, match=r"^name: 5 is a int; expected str$"):
+        FeeSchedule(5)
+    sim = Simulation(session)
+    for tif in (9, "GTC"):
+        with pytest.raises(ValueError, match=rf"^tif: {tif!r}; expected a TimeInForce$"):
+            sim.submit(0, Side.BUY, 5_000, contracts(1), tif=tif)
+    assert len(sim.bus.journal()) == 1

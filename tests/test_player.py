@@ -324,7 +324,7 @@ def test_whose_fault_it_was_is_told_apart(monkeypatch) -> None:
         def on_book(self) -> None:
             """Takes nothing."""
 
-    with pytest.raises(StrategyError, match="strategy raised TypeError"):
+    with pytest.raises(StrategyError, match=r"strategy raised TypeError: .* were given$"):
         Backtest(scene(), Shy()).run()
 
     class Broken:
