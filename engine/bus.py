@@ -213,10 +213,10 @@ class Bus:
         slack = self.slack
         while True:
             self.reserve(slack)
-            tape = self.session.tape.rows
             if self._queue is None:
-                status: int = loop.advance(self.run, tape, limit, stop, slack)
+                status: int = loop.advance(self._address, limit, stop, slack)
             else:
+                tape = self.session.tape.rows
                 status = loop.advance_with(self.run, tape, limit, stop, slack, self._queue)
             if status != loop.FULL:
                 return status
@@ -366,9 +366,9 @@ class Bus:
 
     @property
     def _address(self) -> int:
-        """Where the run lies for the kernels of commands, anew where its buffer is another one."""
-        if self._held is None or self._held.values is not self.run:
-            self._held = Held(loop.RUN, self.run)
+        """Where run and tape lie for kernels, anew where the buffer of the run is another one."""
+        if self._held is None or self._held.values[0] is not self.run:
+            self._held = Held(loop.PLAYED, (self.run, self.session.tape.rows))
         return self._held.address
 
     def _check_issued(self, command: Command) -> None:

@@ -656,7 +656,7 @@ class Simulation:
 
 def _time_in_force(tif: TimeInForce) -> int:
     try:
-        return int(TimeInForce(tif))
+        return int(tif if type(tif) is TimeInForce else TimeInForce(tif))
     except ValueError:
         raise ValueError(f"tif: {tif!r}; expected a TimeInForce") from None
 
@@ -672,12 +672,14 @@ def _apply(one: Projection, event: events.Event) -> None:
 
 def _integer(name: str, value: int) -> int:
     """Return an int. Raises TypeError for what is none, ValueError for one that no row can hold."""
-    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-        limit = _LIMITS.get(name, NO_TIME)
-        if -limit <= value <= limit:
-            return int(value)
+    if type(value) is not int:
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            raise TypeError(f"{name}: {value!r} is a {type(value).__name__}, not an int in units")
+        value = int(value)
+    limit = _LIMITS.get(name, NO_TIME)
+    if not -limit <= value <= limit:
         raise ValueError(f"{name}: {value} cannot be sent; limit {limit}")
-    raise TypeError(f"{name}: {value!r} is a {type(value).__name__}, not an int in units")
+    return value
 
 
 _LIMITS = {"price": PRICE_MAX, "group": PRICE_MAX}

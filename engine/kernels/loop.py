@@ -24,6 +24,7 @@ from ..compiled import (
     typed,
     types,
 )
+from ..intrinsics import holding
 from ..schema import (
     NO_MARKET,
     NO_TIME,
@@ -349,20 +350,27 @@ def has_room(run, rows):
     return state[JOURNAL_COUNT] - state[JOURNAL_BASE] + rows <= len(run.rows)
 
 
+PLAYED = types.Tuple([RUN, TAPE_ROWS])
+"""What is held for what Python calls at every decision: a run and its tape."""
+played = holding(PLAYED)
+
+
 @entry
-def advance(run, tape, limit, stop, slack):
+def advance(held, limit, stop, slack):
     """Fold whole bursts with ts <= `limit` until at least `stop` rows are applied.
 
-    The buffer must have room for `slack` rows (layout.slack) at the call. Returns REACHED, FULL
-    (empty the buffer and call again), or WATCHED at the end of a burst in which something of WATCH
-    happened in WATCH_MARKET. When the limit was reached, what is due before it has happened.
+    held: address of what is PLAYED. The buffer must have room for `slack` rows (layout.slack) at
+    the call. Returns REACHED, FULL (empty the buffer and call again), or WATCHED at the end of a
+    burst in which something of WATCH happened in WATCH_MARKET. When the limit was reached, what is
+    due before it has happened.
     """
+    run, tape = played(held)
     return play_tape(run, tape, limit, stop, slack, None, None)
 
 
 @compiled_as(INT(RUN, TAPE_ROWS, INT, INT, INT, QUEUE))
 def advance_with(run, tape, limit, stop, slack, model):
-    """Do what `advance` does, with a user's own queue model."""
+    """Do what `advance` does, with a user's own queue model; nothing is held."""
     return play_tape(run, tape, limit, stop, slack, model, None)
 
 

@@ -6,33 +6,30 @@ To hand over a run and a `Command` takes a call twice as long as to carry the co
 from __future__ import annotations
 
 from ..compiled import entry
-from ..intrinsics import holding
 from . import commands
-from .loop import RUN
+from .loop import played
 from .refusals import Command
-
-_run = holding(RUN)
 
 
 @entry
 def submit(held, *terms):
-    """Submit an order; return its number. held: address of a Run. terms: fields of a Command."""
-    return commands.submit(_run(held), Command(*terms))
+    """Submit an order; return its number. held: of loop.PLAYED. terms: fields of a Command."""
+    return commands.submit(played(held)[0], Command(*terms))
 
 
 @entry
 def amend(held, *terms):
     """Amend an order, as `submit`."""
-    return commands.amend(_run(held), Command(*terms))
+    return commands.amend(played(held)[0], Command(*terms))
 
 
 @entry
 def decrease(held, *terms):
     """Decrease an order, as `submit`."""
-    return commands.decrease(_run(held), Command(*terms))
+    return commands.decrease(played(held)[0], Command(*terms))
 
 
 @entry
 def cancel(held, *terms):
     """Cancel an order, as `submit`."""
-    return commands.cancel(_run(held), Command(*terms))
+    return commands.cancel(played(held)[0], Command(*terms))
