@@ -257,9 +257,9 @@ class Bus:
         loop.known_times(self.run, rows, first, before, times)
         return times
 
-    def expire(self, ts: int, number: int) -> None:
-        """Let happen what is due by `ts` until the journal has `number` rows: where a replayed
-        request answered something of its own time."""
+    def happen_until(self, ts: int, number: int) -> None:
+        """Let happen what is due by `ts` (expiries, arrivals, restorations) until the journal has
+        `number` rows: where a replayed request answered something of its own time."""
         memory = self.memory
         while memory[JOURNAL_COUNT] < number and memory[layout.DUE] <= ts:
             self.reserve(self.slack)

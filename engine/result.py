@@ -338,7 +338,7 @@ def send_again(simulation: Simulation, journal: Journal) -> None:
     for number in requests(journal):
         row = journal.rows[number]
         simulation.bus.advance(int(row["ts"]), int(journal.places[number]))
-        simulation.bus.expire(int(row["ts"]), number)
+        simulation.bus.happen_until(int(row["ts"]), number)
         simulation.bus.send_again(row)
 
 

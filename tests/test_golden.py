@@ -137,7 +137,7 @@ def stepped_values(result: Result, times: list[int]) -> list[int]:
             sim.advance(until=waiting.pop(0))
             values.append(sim.reward.value)
         bus.advance(int(row["ts"]), int(journal.places[number]))
-        bus.expire(int(row["ts"]), number)
+        bus.happen_until(int(row["ts"]), number)
         bus.send_again(row)
     for ts in waiting:
         sim.advance(until=ts)

@@ -38,6 +38,8 @@ def draw(seed, number, salt):
 
 @inner
 def _mixed(x):
+    """Return a residue that depends on all of another: docs/semantics.md, section 10, states the
+    polynomial, in which no product leaves int64."""
     x = (x * x + 48271 * x + 12345) % _MODULUS
     return (x * x + 48271 * x + 12345) % _MODULUS
 
