@@ -35,6 +35,9 @@ _FORGOTTEN_ROWS = 4096
 _PROGRAM_ROWS = 65_536
 
 
+IN_USE = -1
+"""Whoever's account is in use."""
+
 Cause = tuple[int, int, int]
 """(CauseKind, market index, row within the market) that a command names as its cause. Plain ints:
 numba takes a slow way with enums."""
@@ -46,11 +49,12 @@ class Bus:
     others: (cash, limits) of accounts beside the first, which trade with it on one book. Commands
     are those of the account in use, see `use`. Raises ValueError for what only one account has.
 
-    memory and sight are views of the venue's state and of the state that the agent sees; they are
-    one and the same where nothing delays the agent's sight.
+    memory and sight are views of the venue's state and of the state that the agent sees, which is
+    one of its own where it `sees_late`, and else one and the same.
     """
 
     __slots__ = (
+        "_address",
         "_delivered",
         "_fold",
         "_held",
@@ -60,6 +64,7 @@ class Bus:
         "memory",
         "projections",
         "run",
+        "sees_late",
         "session",
         "sight",
         "slack",
@@ -119,18 +124,24 @@ class Bus:
             self.memory[layout.AVAILABILITY] = len(tables)
             tables = np.concatenate([tables, np.array(words(models.availability))])
         rows = max(_BUFFER_ROWS, 4 * self.slack)
-        self._held: Held | None = None
-        self.run = Run(
-            self.state, np.empty(rows, JOURNAL_DTYPE), np.empty(rows, np.int64), self.state, tables
+        self._take(
+            Run(
+                self.state,
+                np.empty(rows, JOURNAL_DTYPE),
+                np.empty(rows, np.int64),
+                self.state,
+                tables,
+            )
         )
         for account, amount in enumerate((cash, *(amount for amount, _ in others))):
             self.use(account)
             loop.start(self.run, session.start, amount)
         self._delivered = _NOTHING
         self.sight = self.memory
-        if models.latency.delays_sight:
+        self.sees_late = models.latency.delays_sight
+        if self.sees_late:
             self._delivered = _delivery(session, models.latency)
-            self.run = self.run._replace(seen=self.state.copy())
+            self._take(self.run._replace(seen=self.state.copy()))
             self.run.seen[layout.SIGHT] = 1
             self.sight = memoryview(self.run.seen)  # type: ignore[arg-type]
 
@@ -162,7 +173,7 @@ class Bus:
             kept = np.empty(rows + rest, JOURNAL_DTYPE), np.empty(rows + rest, np.int64)
         kept[0][:rest] = run.rows[known:used]
         kept[1][:rest] = run.places[known:used]
-        self.run = Run(run.state, *kept, run.seen, run.tables)
+        self._take(Run(run.state, *kept, run.seen, run.tables))
 
     def forget(self, read: int) -> None:
         """Let go of sealed journal rows, unless they are kept, once all below `read` were read."""
@@ -175,7 +186,7 @@ class Bus:
         self.memory[JOURNAL_BASE] = 0
         rows = self.run.rows
         if len(rows) < 4 * self.slack:
-            self.run = self._with_buffer(np.empty(max(_BUFFER_ROWS, 4 * self.slack), JOURNAL_DTYPE))
+            self._take_buffer(np.empty(max(_BUFFER_ROWS, 4 * self.slack), JOURNAL_DTYPE))
 
     def restore(
         self, state: np.ndarray, seen: np.ndarray, rows: np.ndarray, places: np.ndarray
@@ -186,12 +197,23 @@ class Bus:
             self.run.seen[:] = seen
         self._sealed = ()
         self.memory[JOURNAL_BASE] = 0
-        self.run = self._with_buffer(np.empty(len(rows) + _BUFFER_ROWS, JOURNAL_DTYPE))
+        self._take_buffer(np.empty(len(rows) + _BUFFER_ROWS, JOURNAL_DTYPE))
         self.run.rows[: len(rows)] = rows
         self.run.places[: len(rows)] = places
 
-    def _with_buffer(self, rows: np.ndarray) -> Run:
-        return self.run._replace(rows=rows, places=np.empty(len(rows), np.int64))
+    def _take_buffer(self, rows: np.ndarray) -> None:
+        self._take(self.run._replace(rows=rows, places=np.empty(len(rows), np.int64)))
+
+    def _take(self, run: Run) -> None:
+        """Go on with other arrays."""
+        self.run = run
+        self._address = 0
+
+    def _hold(self) -> int:
+        """Return where run and tape lie for kernels, until other arrays are taken."""
+        self._held = Held(loop.PLAYED, (self.run, self.session.tape.rows))
+        self._address = self._held.address
+        return self._address
 
     def command_error(self) -> Exception:
         """Return what a compiled command did wrong, and clear it."""
@@ -212,19 +234,14 @@ class Bus:
         """
         slack = self.slack
         while True:
-            self.reserve(slack)
             if self._queue is None:
-                status: int = loop.advance(self._address, limit, stop, slack)
+                status: int = loop.advance(self._address or self._hold(), limit, stop, slack)
             else:
                 tape = self.session.tape.rows
                 status = loop.advance_with(self.run, tape, limit, stop, slack, self._queue)
             if status != loop.FULL:
                 return status
-
-    @property
-    def sees_late(self) -> bool:
-        """Whether the agent sees a state of its own, later than the venue's."""
-        return self.sight is not self.memory
+            self.reserve(slack)
 
     def follow(self) -> None:
         """Show the agent what has been delivered to it, and what it knows of, by now."""
@@ -265,48 +282,57 @@ class Bus:
             self.reserve(self.slack)
             commands.next_due(self.run)
 
-    def submit(self, command: Command) -> int:
-        """Submit an order; return its number. Raises CapacityError if there is no room for it."""
-        memory = self.memory
-        self._check_room()
-        if memory[self.desk(command.market) + layout.HELD] == memory[layout.ORDER_CAPACITY]:
-            raise CapacityError(
-                f"market {self.session.markets[command.market].ticker}: all order slots are "
-                f"taken ({memory[layout.ORDER_CAPACITY]}); raise order_capacity"
-            )
-        used = memory[layout.CLIENT_COUNT]
-        if command.client_id:
-            used += self._client_ids_in_flight()
-        if command.client_id and used >= memory[layout.CLIENT_CAPACITY]:
-            raise CapacityError(
-                f"client_id {command.client_id}: {used} are used already; raise client_ids"
-            )
-        return int(sending.submit(self._address, *command))
+    def submit(self, command: Sequence[int], account: int = IN_USE) -> int:
+        """Submit an order; return its number. command: values of a Command; account: whose it is.
 
-    def _client_ids_in_flight(self) -> int:
-        memory = self.memory
-        first = memory[layout.FLIGHTS]
-        end = first + layout.FLIGHT_WORDS * memory[layout.FLIGHT_COUNT]
-        return sum(
-            memory[at + layout.OF_CLIENT] != 0
-            and memory[at + layout.OF_ACCOUNT] == memory[layout.ACCOUNT]
-            for at in range(first, end, layout.FLIGHT_WORDS)
-        )
+        Raises CapacityError if there is no room for it.
+        """
+        return self._send(sending.submit, command, account)
 
-    def amend(self, command: Command) -> None:
+    def amend(self, command: Sequence[int], account: int = IN_USE) -> None:
         """Amend an order that was submitted before. Raises StrategyError if it never was."""
-        self._check_issued(command)
-        sending.amend(self._address, *command)
+        self._send(sending.amend, command, account)
 
-    def decrease(self, command: Command) -> None:
+    def decrease(self, command: Sequence[int], account: int = IN_USE) -> None:
         """Decrease an order that was submitted before. Raises StrategyError if it never was."""
-        self._check_issued(command)
-        sending.decrease(self._address, *command)
+        self._send(sending.decrease, command, account)
 
-    def cancel(self, command: Command) -> None:
+    def cancel(self, command: Sequence[int], account: int = IN_USE) -> None:
         """Cancel an order that was submitted before. Raises StrategyError if it never was."""
-        self._check_issued(command)
-        sending.cancel(self._address, *command)
+        self._send(sending.cancel, command, account)
+
+    def cancel_all(self, market: int, cause: Cause, account: int = IN_USE) -> None:
+        """Cancel every order of a market that is open or on its way."""
+        self.reserve(self.slack + 2 * self.sight[layout.FLIGHT_COUNT])
+        self._send(sending.cancel_all, (market, *cause), account)
+
+    def _send(self, send: Callable[..., int], command: Sequence[int], account: int) -> int:
+        """Return what a kernel that sends a command returns; raise what is wrong with one that
+        cannot be sent."""
+        number = send(self._address or self._hold(), account, *command)
+        if number:
+            return number
+        memory = self.memory
+        error, memory[layout.ERROR] = memory[layout.ERROR], layout.ERROR_NONE
+        if error == layout.ERROR_BUFFER:
+            self.reserve(self.slack)
+            return self._send(send, command, account)
+        ticker = self.session.markets[command[0]].ticker
+        if error == layout.ERROR_SLOTS:
+            raise CapacityError(
+                f"market {ticker}: all order slots are taken ({memory[layout.ORDER_CAPACITY]}); "
+                "raise order_capacity"
+            )
+        if error == layout.ERROR_FLIGHTS:
+            raise CapacityError(
+                f"{memory[layout.FLIGHT_CAPACITY]} commands are in flight; raise order_capacity"
+            )
+        if error == layout.ERROR_CLIENTS:
+            raise CapacityError(
+                f"client_id {Command(*command).client_id}: {memory[layout.CLIENT_CAPACITY]} "
+                "are used already; raise client_ids"
+            )
+        raise StrategyError(f"order {command[1]} of {ticker} was never submitted")
 
     def set_group(self, group: int, limit: int, cause: Cause) -> None:
         """Create or reset an order group. Raises CapacityError for a number too high."""
@@ -330,14 +356,14 @@ class Bus:
         kind = JournalKind(row["kind"])
         self.memory[layout.ARRIVES] = int(row["arrives"])
         try:
-            self._send(kind, row)
+            self._send_row(kind, row)
         finally:
             self.memory[layout.ARRIVES] = 0
 
-    def _send(self, kind: JournalKind, row: np.void) -> None:
+    def _send_row(self, kind: JournalKind, row: np.void) -> None:
         values = {name: int(row[name]) for name in Command._fields}
         if kind is JournalKind.SUBMITTED:
-            self.submit(Command(**values)._replace(order=0))
+            self.submit(Command(**values | {"order": 0}))
         elif kind is JournalKind.AMEND_REQUESTED:
             self.amend(Command(**values))
         elif kind is JournalKind.DECREASE_REQUESTED:
@@ -363,27 +389,6 @@ class Bus:
     def end_batch(self) -> None:
         """End a batch."""
         self.memory[layout.BATCH] = 0
-
-    @property
-    def _address(self) -> int:
-        """Where run and tape lie for kernels, anew where the buffer of the run is another one."""
-        if self._held is None or self._held.values[0] is not self.run:
-            self._held = Held(loop.PLAYED, (self.run, self.session.tape.rows))
-        return self._held.address
-
-    def _check_issued(self, command: Command) -> None:
-        self._check_room()
-        if not 0 < command.order <= self.memory[self.base(command.market) + layout.NUMBERS]:
-            ticker = self.session.markets[command.market].ticker
-            raise StrategyError(f"order {command.order} of {ticker} was never submitted")
-
-    def _check_room(self) -> None:
-        self.reserve(self.slack)
-        memory = self.memory
-        if 0 < memory[layout.FLIGHT_CAPACITY] == self.sight[layout.FLIGHT_COUNT]:
-            raise CapacityError(
-                f"{memory[layout.FLIGHT_CAPACITY]} commands are in flight; raise order_capacity"
-            )
 
     def play(
         self,
@@ -426,7 +431,7 @@ class Bus:
             if progress is not None:
                 progress(self.memory[CURSOR], len(session.tape))
             if status == programs.FAILED:
-                raise _strategy_error(self.memory[layout.ERROR], self.memory[layout.ORDER_CAPACITY])
+                raise self.command_error()
             if status == loop.REACHED:
                 self.memory[layout.WATCH] = 0
                 return
@@ -493,7 +498,7 @@ class Bus:
         self.memory[NOW] = max(self.memory[NOW], now)
         self._sealed = ()
         self.memory[JOURNAL_BASE] = 0
-        self.run = self.run._replace(rows=journal.rows.copy(), places=journal.places.copy())
+        self._take(self.run._replace(rows=journal.rows.copy(), places=journal.places.copy()))
         self.follow()
         if self.sees_late:
             loop.see_own_requests(self.run)
@@ -534,13 +539,13 @@ class Bus:
         twin._fold = self._fold
         twin._queue = self._queue
         twin._delivered = self._delivered
-        twin._held = None
         twin.state = state
         twin.memory = twin.sight = memoryview(state)  # type: ignore[arg-type]
         if self.sees_late:
             twin.sight = memoryview(seen)  # type: ignore[arg-type]
         rest = self.memory[JOURNAL_COUNT] - self.memory[JOURNAL_BASE]
-        twin.run = Run(state, run.rows[:rest].copy(), run.places[:rest].copy(), seen, run.tables)
+        twin.sees_late = self.sees_late
+        twin._take(Run(state, run.rows[:rest].copy(), run.places[:rest].copy(), seen, run.tables))
         return twin
 
 

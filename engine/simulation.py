@@ -279,9 +279,9 @@ class Simulation:
         flags = order_flags(post_only, reduce_only, cancel_on_pause, self_trade)
         terms = self._terms(market, side, price, qty, outcome)
         command = self._new_order(terms, tif, flags, expires, (client_id, group))
-        number = self._mine.submit(command)
+        number = self.bus.submit(command, self.account)
         self._sent()
-        return order_id(command.market, number)
+        return order_id(command[0], number)
 
     def amend(
         self,
@@ -301,13 +301,10 @@ class Simulation:
         new_price = KEEP
         if price is not None:
             new_price = self._terms(market, Side.BUY, price, 1, outcome)[2]
-        command = self._command(market, number)
-        self._mine.amend(
-            command._replace(
-                price=new_price,
-                qty=KEEP if qty is None else _integer("qty", qty),
-                expires=KEEP if expires is None else _integer("expires", expires),
-            )
+        new_qty = KEEP if qty is None else _integer("qty", qty)
+        new_expiry = KEEP if expires is None else _integer("expires", expires)
+        self.bus.amend(
+            self._change(market, number, new_price, new_qty, 0, new_expiry), self.account
         )
         self._sent()
 
@@ -321,7 +318,7 @@ class Simulation:
             raise StrategyError(f"decrease: by={by} and to={to}; exactly one of them")
         qty = _integer("qty", by if to is None else to)  # type: ignore[arg-type]
         flags = 0 if to is None else int(OrderFlag.REDUCE_TO)
-        self._mine.decrease(self._command(market, number)._replace(qty=qty, flags=flags))
+        self.bus.decrease(self._change(market, number, 0, qty, flags), self.account)
         self._sent()
 
     def cancel(self, id: int) -> None:
@@ -330,13 +327,15 @@ class Simulation:
         Raises StrategyError for an id never issued.
         """
         market, number = self._order(id)
-        self._mine.cancel(self._command(market, number))
+        self.bus.cancel(self._change(market, number), self.account)
         self._sent()
 
     def cancel_all(self, market: str | int | None = None) -> None:
         """Cancel every order that is open or on its way, of one market or of all."""
-        for order in self.orders.open(market if market is None else self._market(market)):
-            self.cancel(order.id)
+        markets = range(len(self.tickers)) if market is None else (self._market(market),)
+        for index in markets:
+            self.bus.cancel_all(index, self.cause, self.account)
+        self._sent()
 
     @contextmanager
     def batch(self) -> Iterator[None]:
@@ -357,7 +356,7 @@ class Simulation:
         """
         if not 0 < _integer("limit", limit) <= QTY_MAX:
             raise ValueError(f"group {group}: limit {limit}; expected 1 to {QTY_MAX}")
-        self._mine.set_group(_integer("group", group), limit, self.cause)
+        self._mine.set_group(_integer("group", group, PRICE_MAX), limit, self.cause)
         self._sent()
 
     def kill(self, on: bool = True) -> None:
@@ -399,7 +398,7 @@ class Simulation:
         command = self._new_order(terms, tif, flags, expires, (client_id, group))
         run = self._mine.run
         seen = run._replace(state=run.seen) if self.bus.sees_late else run
-        return Reason(refusals.submit_refusal(seen, command)) or None
+        return Reason(refusals.submit_refusal(seen, Command(*command))) or None
 
     # How a run is moved.
 
@@ -546,8 +545,10 @@ class Simulation:
 
     def _sent(self) -> None:
         """After a command: show its answer, if that is here already."""
-        self.bus.follow()
-        self.serve()
+        if self.bus.sees_late:
+            self.bus.follow()
+        if self.projections or not self.is_playing:
+            self.serve()
 
     def serve(self) -> None:
         """Fold into the Python projections what they have not seen, in the order of the bus."""
@@ -603,6 +604,8 @@ class Simulation:
     # Helpers.
 
     def _market(self, market: str | int) -> int:
+        if type(market) is int and 0 <= market < len(self.tickers):
+            return market
         try:
             return self.session.market_index(market)
         except KeyError as error:
@@ -610,20 +613,20 @@ class Simulation:
 
     def _order(self, id: int) -> tuple[int, int]:
         market, number = market_and_number(_integer("order id", id))
-        if not 0 <= market < len(self.session.markets):
-            raise StrategyError(f"order {id} was never submitted")
-        return market, number
+        if number and 0 <= market < len(self.tickers):
+            return market, number
+        raise StrategyError(f"order {id} was never submitted")
 
     def _terms(
         self, market: str | int, side: Side, price: int | None, qty: int, outcome: Outcome
     ) -> tuple[int, int, int, int]:
         """Return (market, side, price, qty) of an order in YES terms; price None is KEEP."""
-        index = self._market(market)
-        if not isinstance(side, Side) or not isinstance(outcome, Outcome):
+        if type(side) is not Side or type(outcome) is not Outcome:
             raise TypeError(f"side {side!r} of {outcome!r}: expected a Side and an Outcome")
-        yes_side, yes_price = mirror(side, _integer("price", price or 0), outcome)
-        yes_qty = _integer("qty", qty)
-        return index, int(yes_side), KEEP if price is None else yes_price, yes_qty
+        index = self._market(market)
+        yes_price = 0 if price is None else _integer("price", price, PRICE_MAX)
+        yes_side, yes_price = mirror(side, yes_price, outcome)
+        return index, yes_side, KEEP if price is None else yes_price, _integer("qty", qty)
 
     def _new_order(
         self,
@@ -632,31 +635,43 @@ class Simulation:
         flags: int,
         expires: int | None,
         names: tuple[int | None, int | None],
-    ) -> Command:
-        """Return a new order; terms: see `_terms`; names: its client id and its group, or None."""
+    ) -> tuple[int, ...]:
+        """Return the values of a Command, a new order.
+
+        terms: see `_terms`; names: its client id and its group, or None.
+        """
         market, side, price, qty = terms
         client_id, group = names
-        return Command(
+        return (
             market,
             0,
             side,
             price,
             qty,
-            _time_in_force(tif),
+            int(tif) if type(tif) is TimeInForce else _time_in_force(tif),
             flags,
             NO_TIME if expires is None else _integer("expires", expires),
             0 if client_id is None else _integer("client_id", client_id),
-            0 if group is None else _integer("group", group),
+            0 if group is None else _integer("group", group, PRICE_MAX),
             *self.cause,
         )
 
-    def _command(self, market: int, number: int) -> Command:
-        return Command(market, number, 0, 0, 0, 0, 0, NO_TIME, 0, 0, *self.cause)
+    def _change(
+        self,
+        market: int,
+        number: int,
+        price: int = 0,
+        qty: int = 0,
+        flags: int = 0,
+        expires: int = NO_TIME,
+    ) -> tuple[int, ...]:
+        """Return the values of a Command for an order."""
+        return market, number, 0, price, qty, 0, flags, expires, 0, 0, *self.cause
 
 
 def _time_in_force(tif: TimeInForce) -> int:
     try:
-        return int(tif if type(tif) is TimeInForce else TimeInForce(tif))
+        return int(TimeInForce(tif))
     except ValueError:
         raise ValueError(f"tif: {tif!r}; expected a TimeInForce") from None
 
@@ -670,17 +685,15 @@ def _apply(one: Projection, event: events.Event) -> None:
         raise raised_by(f"projection {type(one).__name__}", error) from error
 
 
-def _integer(name: str, value: int) -> int:
+def _integer(name: str, value: int, limit: int = NO_TIME) -> int:
     """Return an int. Raises TypeError for what is none, ValueError for one that no row can hold."""
-    if type(value) is not int:
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-            raise TypeError(f"{name}: {value!r} is a {type(value).__name__}, not an int in units")
-        value = int(value)
-    limit = _LIMITS.get(name, NO_TIME)
+    if type(value) is int and -limit <= value <= limit:
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: {value!r} is a {type(value).__name__}, not an int in units")
     if not -limit <= value <= limit:
         raise ValueError(f"{name}: {value} cannot be sent; limit {limit}")
-    return value
+    return int(value)
 
 
-_LIMITS = {"price": PRICE_MAX, "group": PRICE_MAX}
 _EVENTS = {*events.TAPE_EVENTS, *events.JOURNAL_EVENTS}

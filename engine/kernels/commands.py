@@ -6,11 +6,11 @@ otherwise it is in flight until it is due (docs/semantics.md, sections 3 and 10)
 
 from __future__ import annotations
 
-from ..compiled import entry, inner
+from ..compiled import entry, inner, small
 from ..schema import NO_MARKET, CauseKind, JournalKind, OrderFlag, Reason
 from . import delays
 from .book import base_of, rank_of, visible_at
-from .desks import use
+from .desks import desk_at, use
 from .fills import end_order, reserved_change
 from .flights import next_arrival, take_off
 from .journal import describe, draft, publish
@@ -23,8 +23,20 @@ from .layout import (
     DUE,
     DUE_ARRIVAL,
     DUE_EXPIRY,
+    ERROR,
+    ERROR_BUFFER,
+    ERROR_FLIGHTS,
+    ERROR_MARKET,
+    ERROR_NONE,
+    ERROR_ORDER,
+    ERROR_SLOTS,
+    FLIGHT_CAPACITY,
+    FLIGHT_COUNT,
+    HELD,
+    JOURNAL_BASE,
     JOURNAL_COUNT,
     LEFT,
+    MARKETS,
     NOW,
     NUMBERS,
     OF_ACCOUNT,
@@ -38,12 +50,14 @@ from .layout import (
     OF_QTY,
     OF_SIDE,
     OF_TIF,
+    ORDER_CAPACITY,
     RANK,
     REQUEST,
     REQUEST_ROW,
     SEED,
     SIDE,
     SIGHT,
+    SLACK,
     TOTAL,
 )
 from .matching import check_groups, expire_first, restore_first
@@ -76,6 +90,36 @@ _AMENDED_TO_FILLED = int(Reason.AMENDED_TO_FILLED)
 _REDUCE_TO = int(OrderFlag.REDUCE_TO)
 _CAUSE_START = int(CauseKind.START)
 _CAUSE_JOURNAL = int(CauseKind.JOURNAL)
+
+
+@small
+def is_sendable(run, market, order):
+    """Whether a command for an order (0: a new one) can be sent at all; else note the error."""
+    state = run.state
+    if not can_send(run, market, state[SLACK]):
+        return False
+    if order == 0 and state[desk_at(state, market) + HELD] == state[ORDER_CAPACITY]:
+        state[ERROR] = ERROR_SLOTS
+    elif order < 0 or order > state[base_of(state, market) + NUMBERS]:
+        state[ERROR] = ERROR_ORDER
+    return state[ERROR] == ERROR_NONE
+
+
+@small
+def can_send(run, market, rows):
+    """Whether anything can be sent that writes up to so many journal rows; else note the error."""
+    state = run.state
+    if market < 0 or market >= state[MARKETS]:
+        state[ERROR] = ERROR_MARKET
+        return False
+    room = len(run.rows) - (state[JOURNAL_COUNT] - state[JOURNAL_BASE])
+    if state[ERROR] != ERROR_NONE:
+        return False
+    if room < rows:
+        state[ERROR] = ERROR_BUFFER
+    elif 0 < state[FLIGHT_CAPACITY] == run.seen[FLIGHT_COUNT]:
+        state[ERROR] = ERROR_FLIGHTS
+    return state[ERROR] == ERROR_NONE
 
 
 @inner

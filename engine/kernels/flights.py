@@ -108,3 +108,14 @@ def next_submitted(state, market, side, at):
             return at
         at += FLIGHT_WORDS
     return 0
+
+
+@inner
+def client_ids_in_flight(state):
+    """Return how many requests of the account in use that bring an id of its own are in flight."""
+    count = 0
+    end = state[FLIGHTS] + FLIGHT_WORDS * state[FLIGHT_COUNT]
+    for at in range(state[FLIGHTS], end, FLIGHT_WORDS):
+        if state[at + OF_CLIENT] != 0 and state[at + OF_ACCOUNT] == state[ACCOUNT]:
+            count += 1
+    return count

@@ -53,7 +53,7 @@ class Run(NamedTuple):
     HAPPENED,  # bit set, as WATCH, of what happened since the last advance
     MIDWAY,  # 1 while the buffer filled up inside a burst
     DECISIONS,  # periodic decisions made by a compiled strategy
-    ERROR,  # see ERROR_*; set by verbs of compiled strategies
+    ERROR,  # see ERROR_*; set where a command cannot be sent
     SLACK,  # how many journal rows one event can write at most
     BATCH,  # journal number, plus 1, of the first request of the batch being sent; 0 no batch
     ARRIVES,  # in a replay: when the next request arrives; 0: its delay is drawn
@@ -72,7 +72,8 @@ BATCH_BEGUN = -1
     ERROR_ORDER,
     ERROR_MARKET,
     ERROR_TERMS,
-) = range(7)
+    ERROR_CLIENTS,
+) = range(8)
 
 # Header: where the run is, and what it assumes.
 (

@@ -359,18 +359,21 @@ played = holding(PLAYED)
 def advance(held, limit, stop, slack):
     """Fold whole bursts with ts <= `limit` until at least `stop` rows are applied.
 
-    held: address of what is PLAYED. The buffer must have room for `slack` rows (layout.slack) at
-    the call. Returns REACHED, FULL (empty the buffer and call again), or WATCHED at the end of a
-    burst in which something of WATCH happened in WATCH_MARKET. When the limit was reached, what is
-    due before it has happened.
+    held: address of what is PLAYED. Returns REACHED, FULL (make room for `slack` rows, see
+    layout.slack, and call again), or WATCHED at the end of a burst in which something of WATCH
+    happened in WATCH_MARKET. When the limit was reached, what is due before it has happened.
     """
     run, tape = played(held)
+    if not has_room(run, slack):
+        return FULL
     return play_tape(run, tape, limit, stop, slack, None, None)
 
 
 @compiled_as(INT(RUN, TAPE_ROWS, INT, INT, INT, QUEUE))
 def advance_with(run, tape, limit, stop, slack, model):
     """Do what `advance` does, with a user's own queue model; nothing is held."""
+    if not has_room(run, slack):
+        return FULL
     return play_tape(run, tape, limit, stop, slack, model, None)
 
 

@@ -13,6 +13,7 @@ from ..compiled import inner, small
 from ..schema import KEEP, NO_TIME, OrderFlag, TimeInForce
 from .book import base_of, price_of, visible_at, visible_best
 from .commands import amend as send_amend
+from .commands import can_send, is_sendable
 from .commands import cancel as send_cancel
 from .commands import decrease as send_decrease
 from .commands import submit as send_submit
@@ -26,30 +27,18 @@ from .layout import (
     CAUSE_MARKET,
     CAUSE_ROW,
     ERROR,
-    ERROR_BUFFER,
-    ERROR_FLIGHTS,
-    ERROR_MARKET,
-    ERROR_NONE,
-    ERROR_ORDER,
-    ERROR_SLOTS,
     ERROR_TERMS,
-    FLIGHT_CAPACITY,
     FLIGHT_COUNT,
     HEAD_BUY,
-    HELD,
-    JOURNAL_BASE,
-    JOURNAL_COUNT,
     LEFT,
     MARKETS,
     MID2,
     NEXT,
     NOW,
     NUMBER,
-    NUMBERS,
     OF_ORDER,
     OF_PRICE,
     OF_QTY,
-    ORDER_CAPACITY,
     POSITION,
     RANK,
     REQUESTS,
@@ -60,7 +49,7 @@ from .layout import (
     TRUSTED,
 )
 from .loop import learn_answers
-from .orders import slot_at
+from .orders import next_of, slot_at
 from .positions import position_at
 from .refusals import ORDER_FLAGS, Command
 
@@ -68,6 +57,8 @@ PRICE_MAX = 1 << 30
 """A price beyond it, either way, cannot be sent."""
 _GTC = int(TimeInForce.GTC)
 _REDUCE_TO = int(OrderFlag.REDUCE_TO)
+_ROWS_OF_CANCEL = 2
+"""Rows that a cancel writes at most: its request and what comes of it."""
 
 
 @small
@@ -91,28 +82,6 @@ def _command(sim, market, order, terms):
     )
 
 
-@small
-def _is_sendable(sim, market, order):
-    """Whether a command can be sent at all; else note the error."""
-    state = sim.state
-    if market < 0 or market >= state[MARKETS]:
-        state[ERROR] = ERROR_MARKET
-        return False
-    base = base_of(state, market)
-    room = len(sim.rows) - (state[JOURNAL_COUNT] - state[JOURNAL_BASE])
-    if state[ERROR] != ERROR_NONE:
-        return False
-    if room < state[SLACK]:
-        state[ERROR] = ERROR_BUFFER
-    elif order == 0 and state[desk_at(state, market) + HELD] == state[ORDER_CAPACITY]:
-        state[ERROR] = ERROR_SLOTS
-    elif 0 < state[FLIGHT_CAPACITY] == sim.seen[FLIGHT_COUNT]:
-        state[ERROR] = ERROR_FLIGHTS
-    elif order < 0 or order > state[base + NUMBERS]:
-        state[ERROR] = ERROR_ORDER
-    return state[ERROR] == ERROR_NONE
-
-
 @inner
 def _answered(sim, order):
     """Show the agent the answers that are here at once; return the order."""
@@ -133,7 +102,7 @@ def submit_as(sim, market, side, terms):
 
     A price of schema.KEEP is a market order, which the venue refuses.
     """
-    if not _is_sendable(sim, market, 0):
+    if not is_sendable(sim, market, 0):
         return 0
     price, qty, tif, flags = terms
     is_known = 0 <= side <= 1 and 0 <= tif <= 2 and flags & ~ORDER_FLAGS == 0
@@ -147,7 +116,7 @@ def submit_as(sim, market, side, terms):
 @inner
 def amend(sim, market, order, price, qty):
     """Amend an order to a new price and total (schema.KEEP leaves one); return its number."""
-    if order == 0 or not _is_sendable(sim, market, order):
+    if order == 0 or not is_sendable(sim, market, order):
         return 0
     if abs(price) > PRICE_MAX and price != KEEP:
         sim.state[ERROR] = ERROR_TERMS
@@ -158,7 +127,7 @@ def amend(sim, market, order, price, qty):
 @inner
 def cancel(sim, market, order):
     """Cancel an order by its number; return the number."""
-    if order == 0 or not _is_sendable(sim, market, order):
+    if order == 0 or not is_sendable(sim, market, order):
         return 0
     return _answered(sim, send_cancel(sim, _command(sim, market, order, (0, 0, 0, _GTC, 0))))
 
@@ -166,7 +135,7 @@ def cancel(sim, market, order):
 @inner
 def decrease(sim, market, order, qty):
     """Take `qty` from an order by its number; return the number."""
-    if order == 0 or not _is_sendable(sim, market, order):
+    if order == 0 or not is_sendable(sim, market, order):
         return 0
     return _answered(sim, send_decrease(sim, _command(sim, market, order, (0, 0, qty, _GTC, 0))))
 
@@ -174,7 +143,7 @@ def decrease(sim, market, order, qty):
 @inner
 def decrease_to(sim, market, order, qty):
     """Take all but `qty` from an order by its number; return the number."""
-    if order == 0 or not _is_sendable(sim, market, order):
+    if order == 0 or not is_sendable(sim, market, order):
         return 0
     command = _command(sim, market, order, (0, 0, qty, _GTC, _REDUCE_TO))
     return _answered(sim, send_decrease(sim, command))
@@ -183,23 +152,45 @@ def decrease_to(sim, market, order, qty):
 @inner
 def cancel_all(sim, market):
     """Cancel every order of a market that is open or on its way: bids first, best first."""
-    if market < 0 or market >= sim.state[MARKETS]:
-        sim.state[ERROR] = ERROR_MARKET
-        return
+    state = sim.state
+    cause = (state[CAUSE_KIND], state[CAUSE_MARKET], state[CAUSE_ROW])
+    cancel_all_as(sim, market, cause)
+
+
+@inner
+def cancel_all_as(sim, market, cause):
+    """Do what `cancel_all` does, with a cause; return whether all could be sent."""
+    state = sim.state
     seen = sim.seen
+    rows = state[SLACK] + _ROWS_OF_CANCEL * seen[FLIGHT_COUNT]
+    if not can_send(sim, market, rows):
+        return False
     base = base_of(seen, market)
     for side in range(2):
-        slot = seen[base + HEAD_BUY + side]
+        slot = next_of(seen, base, seen[base + HEAD_BUY + side], True)
         while slot > 0:
             at = slot_at(seen, base, slot)
-            slot = seen[at + NEXT]
-            if cancel(sim, market, seen[at + NUMBER]) == 0:
-                return
+            slot = next_of(seen, base, seen[at + NEXT], True)
+            if not _cancel_as(sim, market, seen[at + NUMBER], cause):
+                return False
         flight = next_submitted(seen, market, side, 0)
         while flight > 0:
-            if cancel(sim, market, seen[flight + OF_ORDER]) == 0:
-                return
+            if not _cancel_as(sim, market, seen[flight + OF_ORDER], cause):
+                return False
             flight = next_submitted(seen, market, side, flight)
+    return True
+
+
+@inner
+def _cancel_as(sim, market, order, cause):
+    if not can_send(sim, market, _ROWS_OF_CANCEL):
+        return False
+    kind, cause_market, row = cause
+    terms = (0, 0, 0, _GTC, 0, NO_TIME, 0, 0)
+    send_cancel(sim, Command(market, order, *terms, kind, cause_market, row))
+    if sim.seen[SIGHT] != 0:
+        learn_answers(sim)
+    return True
 
 
 @small

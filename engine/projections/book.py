@@ -42,9 +42,7 @@ def mirror(side: int, price: int, outcome: int) -> tuple[int, int]:
     >>> mirror(Side.BUY, 3000, Outcome.NO) == (Side.SELL, 7000)
     True
     """
-    if outcome == Outcome.NO:
-        return 1 - side, PRICE_ONE - price
-    return side, price
+    return side ^ outcome, PRICE_ONE - price if outcome else price
 
 
 class BookView:

@@ -60,8 +60,7 @@ def quote_best(sim, words):
 def quote_best_python(sim):
     """The same rule, called from Python."""
     position = sim.positions.qty(0)
-    for order in sim.orders.open(0):
-        sim.cancel(order.id)
+    sim.cancel_all(0)
     book = sim.book(0)
     bid, ask = book.best_bid, book.best_ask
     if bid > 0 and position < 50 * QTY:
