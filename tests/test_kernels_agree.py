@@ -8,10 +8,13 @@ from agents import ORDERS_MAX
 from compiled_run import CompiledRun
 from reference.invariants import Together, Watch
 from reference.simulation import ReferenceSimulation
-from workloads import EVERYTHING, Workload, apply, coverage, make, tape_coverage
+from workloads import EVERYTHING, Workload, apply, coverage, drive, make, tape_coverage
 
 from foldbook.engine.kernels import layout
-from foldbook.engine.schema import JOURNAL_DTYPE, MarketStatus, TapeFlag, TapeKind
+from foldbook.engine.projections import Views
+from foldbook.engine.projections.orders import market_and_number
+from foldbook.engine.schema import JOURNAL_DTYPE, NO_TIME, MarketStatus, TapeFlag, TapeKind
+from foldbook.engine.simulation import STARTED
 
 CHUNKS = 4
 WHOLE_STATE_EVERY = 20
@@ -117,3 +120,40 @@ def test_order_capacity_changes_nothing(order_capacity) -> None:
 def test_kernels_stay_within_their_arrays(seed) -> None:
     """Under NUMBA_BOUNDSCHECK=1 an index outside its array raises; nothing of these does."""
     assert_agree(make(seed, 1200, 150), order_capacity=12)
+
+
+@pytest.mark.bounds
+@pytest.mark.parametrize("accounts", [1, 3])
+@pytest.mark.parametrize("seed", [0, 1, 2, 4, 5, 7])  # 3 sends a time in force that is none
+def test_cancel_all_is_a_cancel_of_each(seed, accounts) -> None:
+    """Of what an account sees open or on its way, bids first, best first, and of nobody else's."""
+    workload = make(seed, 1200, 160, accounts)
+    run = CompiledRun(workload)
+    tickers = [market.ticker for market in workload.markets]
+    canceled = 0
+
+    def look(number: int) -> None:
+        nonlocal canceled
+        if number % 8:
+            return
+        run.bus.follow()
+        together, each = run.bus.fork(), run.bus.fork()
+        for account in range(accounts):
+            for bus in (together, each):
+                bus.use(account)
+            bases = [each.base(market) for market in range(len(tickers))]
+            orders = Views(each.sight, bases, tickers, int).orders
+            for market in range(len(tickers)):
+                together.cancel_all(market, STARTED, account)
+                for order in orders.open(market):
+                    each.cancel((*market_and_number(order.id), *[0] * 5, NO_TIME, 0, 0, *STARTED))
+                    each.follow()
+                    canceled += 1
+        for bus in (together, each):
+            bus.advance()
+            bus.follow()
+        assert together.journal().first_difference(each.journal()) is None, f"command {number}"
+        assert together.state_bytes() == each.state_bytes(), f"command {number}"
+
+    drive(run, workload, look)
+    assert canceled > 5
