@@ -21,6 +21,7 @@ from .journal import Journal
 from .kernels import commands, desks, layout, loop, programs, sending
 from .kernels.layout import CURSOR, JOURNAL_BASE, JOURNAL_COUNT, NOW, USER_WORDS, Capacities, Run
 from .kernels.refusals import Command
+from .kernels.verbs import ROWS_OF_CANCEL
 from .programs import CompiledProjection
 from .schema import JOURNAL_DTYPE, NO_TIME, JournalKind, Mark
 from .session import Session, Tape
@@ -59,11 +60,11 @@ class Bus:
         "_fold",
         "_held",
         "_queue",
-        "_sealed",
         "keeps_journal",
         "memory",
         "projections",
         "run",
+        "sealed",
         "sees_late",
         "session",
         "sight",
@@ -114,7 +115,7 @@ class Bus:
         self.memory = memoryview(self.state)  # type: ignore[arg-type]
         self.slack = self.memory[layout.SLACK]
         self._queue = _queue_function(models)
-        self._sealed: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+        self.sealed: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
         self._fold = combine(self.projections)
         tables = delays_table(models.latency)
         if models.fees.curve is not None:
@@ -165,7 +166,7 @@ class Bus:
         used = int(self.memory[JOURNAL_COUNT] - base)
         known = min(used, int(self.sight[JOURNAL_COUNT] - base))
         if known and not forgets:
-            self._sealed += ((self.run.rows[:known], self.run.places[:known]),)
+            self.sealed += ((self.run.rows[:known], self.run.places[:known]),)
         self.memory[JOURNAL_BASE] = base + known
         run, rest = self.run, used - known
         kept = run.rows, run.places
@@ -177,12 +178,12 @@ class Bus:
 
     def forget(self, read: int) -> None:
         """Let go of sealed journal rows, unless they are kept, once all below `read` were read."""
-        if self._sealed and not self.keeps_journal and read >= self.memory[JOURNAL_BASE]:
-            self._sealed = ()
+        if self.sealed and not self.keeps_journal and read >= self.memory[JOURNAL_BASE]:
+            self.sealed = ()
 
     def restart(self) -> None:
         """Forget the journal: another run begins in the same state block."""
-        self._sealed = ()
+        self.sealed = ()
         self.memory[JOURNAL_BASE] = 0
         rows = self.run.rows
         if len(rows) < 4 * self.slack:
@@ -195,7 +196,7 @@ class Bus:
         self.state[:] = state
         if self.sees_late:
             self.run.seen[:] = seen
-        self._sealed = ()
+        self.sealed = ()
         self.memory[JOURNAL_BASE] = 0
         self._take_buffer(np.empty(len(rows) + _BUFFER_ROWS, JOURNAL_DTYPE))
         self.run.rows[: len(rows)] = rows
@@ -287,36 +288,39 @@ class Bus:
 
         Raises CapacityError if there is no room for it.
         """
-        return self._send(sending.submit, command, account)
+        number = sending.submit(self._address or self._hold(), account, *command)
+        return number or self._unsent(sending.submit, command, account)
 
     def amend(self, command: Sequence[int], account: int = IN_USE) -> None:
         """Amend an order that was submitted before. Raises StrategyError if it never was."""
-        self._send(sending.amend, command, account)
+        self._sent(sending.amend, command, account)
 
     def decrease(self, command: Sequence[int], account: int = IN_USE) -> None:
         """Decrease an order that was submitted before. Raises StrategyError if it never was."""
-        self._send(sending.decrease, command, account)
+        self._sent(sending.decrease, command, account)
 
     def cancel(self, command: Sequence[int], account: int = IN_USE) -> None:
         """Cancel an order that was submitted before. Raises StrategyError if it never was."""
-        self._send(sending.cancel, command, account)
+        self._sent(sending.cancel, command, account)
 
     def cancel_all(self, market: int, cause: Cause, account: int = IN_USE) -> None:
         """Cancel every order of a market that is open or on its way."""
-        self.reserve(self.slack + 2 * self.sight[layout.FLIGHT_COUNT])
-        self._send(sending.cancel_all, (market, *cause), account)
+        self._sent(sending.cancel_all, (market, *cause), account)
 
-    def _send(self, send: Callable[..., int], command: Sequence[int], account: int) -> int:
-        """Return what a kernel that sends a command returns; raise what is wrong with one that
-        cannot be sent."""
-        number = send(self._address or self._hold(), account, *command)
-        if number:
-            return number
+    def _sent(self, send: Callable[..., int], command: Sequence[int], account: int) -> int:
+        """Send a command by a kernel of `sending`, and return what that returns."""
+        return send(self._address or self._hold(), account, *command) or self._unsent(
+            send, command, account
+        )
+
+    def _unsent(self, send: Callable[..., int], command: Sequence[int], account: int) -> int:
+        """Send what could not be sent for want of room in the journal buffer; raise what else was
+        wrong with it."""
         memory = self.memory
         error, memory[layout.ERROR] = memory[layout.ERROR], layout.ERROR_NONE
         if error == layout.ERROR_BUFFER:
-            self.reserve(self.slack)
-            return self._send(send, command, account)
+            self.reserve(self.slack + ROWS_OF_CANCEL * self.sight[layout.FLIGHT_COUNT])
+            return self._sent(send, command, account)
         ticker = self.session.markets[command[0]].ticker
         if error == layout.ERROR_SLOTS:
             raise CapacityError(
@@ -461,7 +465,7 @@ class Bus:
         offset = number - self.memory[JOURNAL_BASE]
         if offset >= 0:
             return self.run.rows[offset]
-        for rows, _ in reversed(self._sealed):
+        for rows, _ in reversed(self.sealed):
             offset += len(rows)
             if offset >= 0:
                 return rows[offset]
@@ -472,7 +476,7 @@ class Bus:
         offset = number - self.memory[JOURNAL_BASE]
         if offset >= 0:
             return int(self.run.places[offset])
-        for _, places in reversed(self._sealed):
+        for _, places in reversed(self.sealed):
             offset += len(places)
             if offset >= 0:
                 return int(places[offset])
@@ -483,7 +487,7 @@ class Bus:
         if not self.keeps_journal:
             raise TypeError("journal: its rows are not kept; make the run with journal=True")
         used = int(self.memory[JOURNAL_COUNT] - self.memory[JOURNAL_BASE])
-        return Journal.joined([*self._sealed, (self.run.rows[:used], self.run.places[:used])])
+        return Journal.joined([*self.sealed, (self.run.rows[:used], self.run.places[:used])])
 
     def adopt(self, journal: Journal, now: int) -> None:
         """Take over a journal that the state has been rebuilt from, and the time it ended at.
@@ -496,7 +500,7 @@ class Bus:
                 "or behind the rows that the run applied"
             )
         self.memory[NOW] = max(self.memory[NOW], now)
-        self._sealed = ()
+        self.sealed = ()
         self.memory[JOURNAL_BASE] = 0
         self._take(self.run._replace(rows=journal.rows.copy(), places=journal.places.copy()))
         self.follow()
@@ -535,7 +539,7 @@ class Bus:
         twin.projections = self.projections
         twin.keeps_journal = self.keeps_journal
         twin.slack = self.slack
-        twin._sealed = self._sealed
+        twin.sealed = self.sealed
         twin._fold = self._fold
         twin._queue = self._queue
         twin._delivered = self._delivered

@@ -175,9 +175,10 @@ class Player:
         """Call decide(sim) at start + k x every, after all rows with ts <= that time."""
         sim = self.sim
         decide = user_code(decide)
-        advance = sim.bus.advance
+        bus = sim.bus
+        advance = bus.advance
         serves = bool(sim.projections)
-        sees_late = sim.bus.sees_late
+        sees_late = bus.sees_late
         sim.cause = TIMED
         ts, end = sim.session.start, sim.session.end
         reported = 0
@@ -191,7 +192,7 @@ class Player:
             decide(sim)
             if sim.timers:
                 raise StrategyError("timer: a function called every so often has no on_timer")
-            if self.forgets:
+            if self.forgets and bus.sealed:
                 sim.forget(self.count)
             ts += every
             if self.progress is not None and sim.events - reported >= _PROGRESS_ROWS:

@@ -277,8 +277,9 @@ class Simulation:
         client_ids are used.
         """
         flags = order_flags(post_only, reduce_only, cancel_on_pause, self_trade)
-        terms = self._terms(market, side, price, qty, outcome)
-        command = self._new_order(terms, tif, flags, expires, (client_id, group))
+        command = self._new_order(
+            market, side, price, qty, outcome, tif, flags, expires, client_id, group
+        )
         number = self.bus.submit(command, self.account)
         self._sent()
         return order_id(command[0], number)
@@ -300,7 +301,9 @@ class Simulation:
         market, number = self._order(id)
         new_price = KEEP
         if price is not None:
-            new_price = self._terms(market, Side.BUY, price, 1, outcome)[2]
+            if type(outcome) is not Outcome:
+                raise TypeError(f"outcome {outcome!r}: expected an Outcome")
+            new_price = mirror(Side.BUY, _integer("price", price, PRICE_MAX), outcome)[1]
         new_qty = KEEP if qty is None else _integer("qty", qty)
         new_expiry = KEEP if expires is None else _integer("expires", expires)
         self.bus.amend(
@@ -394,8 +397,9 @@ class Simulation:
         Where sight is delayed, as far as the agent can see.
         """
         flags = order_flags(post_only, reduce_only, cancel_on_pause, self_trade)
-        terms = self._terms(market, side, price, qty, outcome)
-        command = self._new_order(terms, tif, flags, expires, (client_id, group))
+        command = self._new_order(
+            market, side, price, qty, outcome, tif, flags, expires, client_id, group
+        )
         run = self._mine.run
         seen = run._replace(state=run.seen) if self.bus.sees_late else run
         return Reason(refusals.submit_refusal(seen, Command(*command))) or None
@@ -617,37 +621,30 @@ class Simulation:
             return market, number
         raise StrategyError(f"order {id} was never submitted")
 
-    def _terms(
-        self, market: str | int, side: Side, price: int | None, qty: int, outcome: Outcome
-    ) -> tuple[int, int, int, int]:
-        """Return (market, side, price, qty) of an order in YES terms; price None is KEEP."""
-        if type(side) is not Side or type(outcome) is not Outcome:
-            raise TypeError(f"side {side!r} of {outcome!r}: expected a Side and an Outcome")
-        index = self._market(market)
-        yes_price = 0 if price is None else _integer("price", price, PRICE_MAX)
-        yes_side, yes_price = mirror(side, yes_price, outcome)
-        return index, yes_side, KEEP if price is None else yes_price, _integer("qty", qty)
-
     def _new_order(
         self,
-        terms: tuple[int, int, int, int],
+        market: str | int,
+        side: Side,
+        price: int | None,
+        qty: int,
+        outcome: Outcome,
         tif: TimeInForce,
         flags: int,
         expires: int | None,
-        names: tuple[int | None, int | None],
+        client_id: int | None,
+        group: int | None,
     ) -> tuple[int, ...]:
-        """Return the values of a Command, a new order.
-
-        terms: see `_terms`; names: its client id and its group, or None.
-        """
-        market, side, price, qty = terms
-        client_id, group = names
+        """Return the values of a Command, a new order in YES terms; price None is KEEP."""
+        if type(side) is not Side or type(outcome) is not Outcome:
+            raise TypeError(f"side {side!r} of {outcome!r}: expected a Side and an Outcome")
+        yes_price = 0 if price is None else _integer("price", price, PRICE_MAX)
+        yes_side, yes_price = mirror(side, yes_price, outcome)
         return (
-            market,
+            self._market(market),
             0,
-            side,
-            price,
-            qty,
+            yes_side,
+            KEEP if price is None else yes_price,
+            _integer("qty", qty),
             int(tif) if type(tif) is TimeInForce else _time_in_force(tif),
             flags,
             NO_TIME if expires is None else _integer("expires", expires),

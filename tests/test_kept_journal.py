@@ -90,7 +90,7 @@ def test_same_run(session, drive, latency, monkeypatch):
             sim.subscribe(orders)
         runs.append((drive(sim), orders.seen, sim.bus.state_bytes()))
         memory = sim.bus.memory
-        held = sum(len(rows) for rows, _ in sim.bus._sealed)
+        held = sum(len(rows) for rows, _ in sim.bus.sealed)
         held += memory[JOURNAL_COUNT] - memory[JOURNAL_BASE]
         assert (held < memory[JOURNAL_COUNT] / 2) == (not keeps)
     assert runs[0] == runs[1]

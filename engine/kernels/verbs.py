@@ -55,10 +55,10 @@ from .refusals import ORDER_FLAGS, Command
 
 PRICE_MAX = 1 << 30
 """A price beyond it, either way, cannot be sent."""
+ROWS_OF_CANCEL = 2
+"""Rows that a cancel writes at most: its request and what comes of it."""
 _GTC = int(TimeInForce.GTC)
 _REDUCE_TO = int(OrderFlag.REDUCE_TO)
-_ROWS_OF_CANCEL = 2
-"""Rows that a cancel writes at most: its request and what comes of it."""
 
 
 @small
@@ -162,7 +162,7 @@ def cancel_all_as(sim, market, cause):
     """Do what `cancel_all` does, with a cause; return whether all could be sent."""
     state = sim.state
     seen = sim.seen
-    rows = state[SLACK] + _ROWS_OF_CANCEL * seen[FLIGHT_COUNT]
+    rows = state[SLACK] + ROWS_OF_CANCEL * seen[FLIGHT_COUNT]
     if not can_send(sim, market, rows):
         return False
     base = base_of(seen, market)
@@ -183,7 +183,7 @@ def cancel_all_as(sim, market, cause):
 
 @inner
 def _cancel_as(sim, market, order, cause):
-    if not can_send(sim, market, _ROWS_OF_CANCEL):
+    if not can_send(sim, market, ROWS_OF_CANCEL):
         return False
     kind, cause_market, row = cause
     terms = (0, 0, 0, _GTC, 0, NO_TIME, 0, 0)

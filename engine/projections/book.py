@@ -62,12 +62,12 @@ class BookView:
     def _best(self, side: int) -> int:
         """Return the visible best rank of a YES side."""
         memory, base = self._memory, self._base
-        rank = memory[base + BEST_BUY + side]
+        rank: int = memory[base + BEST_BUY + side]
         at = base + MARKET_WORDS + LEVEL_WORDS * (side * self._rows + rank)
         while rank and memory[at + QTY] == memory[at + TAKEN]:
             rank -= 1
             at -= LEVEL_WORDS
-        return int(rank)
+        return rank
 
     @property
     def best_bid(self) -> int:
