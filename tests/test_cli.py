@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -748,6 +749,28 @@ def test_json_is_alone_on_stdout_even_if_a_strategy_prints(here):
     assert done.returncode == 0
     assert json.loads(done.stdout)["orders"] == 0
     assert "hi" in done.stderr
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_an_answer_that_cannot_be_written_is_said(here, form):
+    """A full device is named, in a line; who stops reading, or does not read, is no failure."""
+    words = ["backtest", "session", "--strategy", "mine.py:Maker", *form]
+    foldbook = [sys.executable, "-m", "foldbook.adapters.cli"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*foldbook, *words], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (2, "foldbook: stdout: No space left on device\n")
+    for shut in (" >&-", " | true; exit ${PIPESTATUS[0]}"):
+        script = shlex.join([*foldbook, *words]) + shut
+        done = subprocess.run(["bash", "-c", script], stderr=subprocess.PIPE, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_parameter_is_given_once(run, here):
+    """Which of two values was meant is not guessed."""
+    words = ("backtest", "session", "--strategy", "mine.py:Maker")
+    status, _, err = run(*words, "--param", "size=1", "--param", "size=2")
+    assert status == 2
+    assert one_line(err) == "foldbook: backtest: parameter size is given twice: 1 and 2\n"
 
 
 @pytest.mark.parametrize("raised", ["SystemExit(0)", "GeneratorExit", "Rude"])

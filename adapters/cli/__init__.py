@@ -8,6 +8,7 @@ input.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -23,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from .commands import foldbook
 
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if sys.stdout is None:  # closed by whoever called: nobody reads
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     if arguments is None and "--json" in given:
         from . import show
 

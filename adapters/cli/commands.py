@@ -156,7 +156,7 @@ def backtest(
     """Run a strategy over a session."""
     from . import models, plugins, reports, runs, show
 
-    arguments = dict(plugins.parameter(text) for text in params)
+    arguments = plugins.parameters(params)
     settings = models.settings(**options)
     if every is not None:
         models.option("--every", models.time, every)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import traceback
@@ -50,6 +51,8 @@ def explain(error: BaseException) -> Failure:
         return Failure(_line(str(error)))
     if isinstance(error, OSError) and error.filename:
         return Failure(_line(f"{os.fspath(error.filename)}: {error.strerror}"))
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return Failure("no space is left on the device of stdout or of a file that is written")
     path = keep_traceback(error, Path(tempfile.mkdtemp(prefix="foldbook-")))
     return Failure(
         _line(f"defect in foldbook: {_said(error)} (traceback: {path})"),

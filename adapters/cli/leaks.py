@@ -62,7 +62,7 @@ def checked(
     if len(arguments) > 2:
         raise click.UsageError(f"{len(arguments)} arguments after {kind}; expected [NAME] SESSION")
     *names, source = arguments
-    given = dict(plugins.parameter(option) for option in options)
+    given = plugins.parameters(options)
     for time in TIMES & given.keys():
         models.option(f"--option {time}", models.time, str(given[time]))
     probe = probe_of(kind, names[0] if names else None, given, seed)

@@ -7,7 +7,7 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,17 @@ def strategy(spec: str) -> Any:
         found = getattr(module, "__file__", None) or f"the folder {place}"
         raise click.UsageError(f"strategy {spec!r}: there is no {name} in {found}")
     return getattr(module, name)
+
+
+def parameters(texts: Iterable[str]) -> dict[str, int | bool | str]:
+    """Return the values of "name=value", see `parameter`. Raises UsageError for one given twice."""
+    given: dict[str, int | bool | str] = {}
+    for text in texts:
+        name, value = parameter(text)
+        if name in given:
+            raise click.UsageError(f"parameter {name} is given twice: {given[name]} and {value}")
+        given[name] = value
+    return given
 
 
 def parameter(text: str) -> tuple[str, int | bool | str]:

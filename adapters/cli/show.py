@@ -21,11 +21,12 @@ def answer(data: Mapping[str, Any], as_json: bool, *parts: Any) -> None:
     if as_json:
         write_json(data)
         return
-    for part in parts:
-        if isinstance(part, str):
-            print(part)
-        else:
-            _console(sys.stdout).print(part)
+    with _to(sys.stdout) as stream:
+        for part in parts:
+            if isinstance(part, str):
+                print(part, file=stream)
+            else:
+                _console(stream).print(part)
 
 
 _answers: list[Any] = []
@@ -41,8 +42,22 @@ def keep_stdout_for_json() -> None:
 
 def write_json(data: Mapping[str, Any]) -> None:
     """Write the one JSON object to stdout."""
-    stream = _answers[0] if _answers else sys.stdout
-    print(json.dumps(data), file=stream, flush=True)
+    with _to(_answers[0] if _answers else sys.stdout) as stream:
+        print(json.dumps(data), file=stream)
+
+
+@contextmanager
+def _to(stream: Any) -> Iterator[Any]:
+    """Give a stream to write an answer to. Whoever reads it may leave early; raises OSError, which
+    names stdout, for any other reason why it cannot be written to."""
+    try:
+        yield stream
+        stream.flush()
+    except OSError as error:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise OSError(error.errno, error.strerror, "stdout") from error
 
 
 def table(rows: Iterable[Iterable[Any]], *columns: str, title: str | None = None) -> Any:
