@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -38,7 +38,7 @@ class Part:
         return int(self.rows["ts"][0]), int(self.rows["ts"][-1])
 
 
-def merge(sessions: Sequence[Session], name: str | None = None) -> Session:
+def merge(sessions: Iterable[Session], name: str | None = None) -> Session:
     """Return one session of all markets, by exchange time, at equal times by market.
 
     Markets are in the order in which the sessions show them. A market that several sessions hold,
@@ -47,6 +47,7 @@ def merge(sessions: Sequence[Session], name: str | None = None) -> Session:
     name: default that of a single session, else "merged". Raises TapeError if a market is in two
     sessions at one time, goes on after it closed, or is of two events.
     """
+    sessions = list(sessions)
     if not sessions:
         raise TapeError("merge: no session was given")
     parts: dict[str, list[Part]] = {}
