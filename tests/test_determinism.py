@@ -263,7 +263,7 @@ def test_buffers_do_not_matter(session, strategy, capacity, monkeypatch) -> None
     monkeypatch.setattr(bus_module, "_BUFFER_ROWS", 1)
     monkeypatch.setattr(bus_module, "_PROGRAM_ROWS", 1)
     cut = Backtest(session, strategy, order_capacity=capacity, order_groups=0).run()
-    assert len(cut.simulation.bus.sealed) > 1 and len(whole.simulation.bus._sealed) < 2
+    assert len(cut.simulation.bus.sealed) > 1 and len(whole.simulation.bus.sealed) < 2
     assert cut.journal.first_difference(whole.journal) is None
     assert cut.journal.places.tolist() == whole.journal.places.tolist()
 
