@@ -58,6 +58,7 @@ from .units import QTY_MAX, dollars, duration
 
 ANY_JOURNAL = sum(1 << (16 + kind) for kind in JournalKind)
 """Bit set of layout.WATCH: whatever the run adds to its journal."""
+_YES = Outcome.YES  # a member of an enumeration is slow to look up
 _STRETCH = 1 << 14
 """Tape rows, see `Simulation.advance_served`."""
 STARTED: Cause = (int(CauseKind.START), NO_MARKET, 0)
@@ -247,7 +248,7 @@ class Simulation:
     def book(self, market: str | int = 0, outcome: Outcome = Outcome.YES) -> BookView:
         """Return the visible book of a market in the terms of an outcome."""
         view = self._books[self._market(market)]
-        return view if outcome == Outcome.YES else view.of(outcome)
+        return view if outcome is _YES else view.of(Outcome(outcome))
 
     # What a strategy may do.
 
@@ -645,7 +646,7 @@ class Simulation:
             yes_side,
             KEEP if price is None else yes_price,
             _integer("qty", qty),
-            int(tif) if type(tif) is TimeInForce else _time_in_force(tif),
+            +tif if type(tif) is TimeInForce else _time_in_force(tif),  # + makes it a plain int
             flags,
             NO_TIME if expires is None else _integer("expires", expires),
             0 if client_id is None else _integer("client_id", client_id),

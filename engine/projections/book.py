@@ -51,13 +51,15 @@ class BookView:
     Prices in $0.0001, quantities in 0.01 contract. A missing bid is 0, a missing ask one dollar.
     """
 
-    __slots__ = ("_base", "_memory", "_outcome", "_rows")
+    __slots__ = ("_base", "_bids", "_memory", "_outcome", "_rows", "_tick")
 
     def __init__(self, memory: memoryview, base: int, outcome: Outcome = Outcome.YES):
         self._memory = memory
         self._base = base
         self._outcome = outcome
+        self._bids = int(outcome)
         self._rows = memory[base + TOP] + 1
+        self._tick = memory[base + TICK]
 
     def _best(self, side: int) -> int:
         """Return the visible best rank of a YES side."""
@@ -72,22 +74,22 @@ class BookView:
     @property
     def best_bid(self) -> int:
         """Highest visible bid; 0 if there is none."""
-        return self._best(self._outcome) * self._memory[self._base + TICK]
+        return self._best(self._bids) * self._tick
 
     @property
     def best_ask(self) -> int:
         """Lowest visible ask; one dollar if there is none."""
-        return PRICE_ONE - self._best(1 - self._outcome) * self._memory[self._base + TICK]
+        return PRICE_ONE - self._best(1 - self._bids) * self._tick
 
     @property
     def best_bid_qty(self) -> int:
         """Visible quantity at the best bid; 0 if there is none."""
-        return self._visible(self._outcome, self._best(self._outcome))
+        return self._visible(self._bids, self._best(self._bids))
 
     @property
     def best_ask_qty(self) -> int:
         """Visible quantity at the best ask; 0 if there is none."""
-        return self._visible(1 - self._outcome, self._best(1 - self._outcome))
+        return self._visible(1 - self._bids, self._best(1 - self._bids))
 
     @property
     def spread(self) -> int:
@@ -140,7 +142,7 @@ class BookView:
 
     def qty(self, side: Side, price: int) -> int:
         """Return the visible quantity at a price. Raises ValueError off the book's grid."""
-        tick = self._memory[self._base + TICK]
+        tick = self._tick
         if not 0 <= price <= PRICE_ONE or price % tick:
             raise ValueError(f"price {price} is not a multiple of {tick} from 0 to {PRICE_ONE}")
         yes_side, yes_price = mirror(side, price, self._outcome)
@@ -149,14 +151,14 @@ class BookView:
 
     def bids(self, depth: int | None = None) -> list[tuple[int, int]]:
         """Return (price, qty) of the visible bids, best first; all, or `depth` of them."""
-        tick = self._memory[self._base + TICK]
-        return [(rank * tick, qty) for rank, qty in self._ladder(self._outcome, depth)]
+        tick = self._tick
+        return [(rank * tick, qty) for rank, qty in self._ladder(self._bids, depth)]
 
     def asks(self, depth: int | None = None) -> list[tuple[int, int]]:
         """Return (price, qty) of the visible asks, best first; all, or `depth` of them."""
-        tick = self._memory[self._base + TICK]
+        tick = self._tick
         return [
-            (PRICE_ONE - rank * tick, qty) for rank, qty in self._ladder(1 - self._outcome, depth)
+            (PRICE_ONE - rank * tick, qty) for rank, qty in self._ladder(1 - self._bids, depth)
         ]
 
     def of(self, outcome: Outcome) -> BookView:
