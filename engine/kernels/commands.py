@@ -318,9 +318,10 @@ def _draft_request(run, command, kind, cause):
 @inner
 def _carry_out_cancel(run, command, cause):
     state = run.state
-    reason = cancel_refusal(state, command)
+    base = base_of(state, command.market)
+    slot = find(state, base, command.order)
+    reason = cancel_refusal(state, base, slot)
     if reason == _NONE:
-        slot = find(state, base_of(state, command.market), command.order)
         end_order(run, command.market, slot, _USER, cause)
         return
     row = _draft_request(run, command, _CANCEL_REJECTED, cause)
@@ -333,9 +334,9 @@ def cancel_now(run, market, order):
     """Cancel an order as a command that arrives now would, if the venue would; no request is
     written."""
     state = run.state
-    command = Command(market, order, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-    if cancel_refusal(state, command) == _NONE:
-        slot = find(state, base_of(state, market), order)
+    base = base_of(state, market)
+    slot = find(state, base, order)
+    if cancel_refusal(state, base, slot) == _NONE:
         end_order(run, market, slot, _USER, (_CAUSE_START, NO_MARKET, 0))
 
 

@@ -29,6 +29,7 @@ from .layout import (
     FLIGHT_COUNT,
     GROUP,
     HAPPENED,
+    HELD,
     JOURNAL_BASE,
     JOURNAL_COUNT,
     JOURNALED,
@@ -36,6 +37,7 @@ from .layout import (
     LEFT,
     NOW,
     NUMBER,
+    NUMBERS,
     RANK,
     REQUESTS,
     SIDE,
@@ -47,6 +49,7 @@ from .orders import apply_order, move_up, slot_at
 from .positions import apply_position
 from .risk import apply_tokens
 
+_SUBMITTED = int(JournalKind.SUBMITTED)
 _FILL = int(JournalKind.FILL)
 _CANCELED = int(JournalKind.CANCELED)
 _RESTORED = int(JournalKind.RESTORED)
@@ -175,6 +178,9 @@ def apply_journal(state, row):
     else:
         base = base_of(state, market)
         state[base + JOURNALED] += 1
+        if is_request(kind):
+            _apply_request(state, base, row)
+            return
         if kind == _RESTORED:
             give_back(state, base)
         elif kind == _MISSED:
@@ -185,10 +191,23 @@ def apply_journal(state, row):
             apply_order(state, base, row)
             if kind == _FILL and row["group"] > 0:
                 apply_grouped_fill(state, row)
-        _apply_command(state, kind, row)
+        _apply_answer(state, kind, row)
     apply_position(state, row)
     if row["cash"] != 0 or kind == _FILL or kind == _MISSED:
         state[DIRTY] = 1
+
+
+@inner
+def _apply_request(state, base, row):
+    """Fold a request: it is on its way, unless it arrives at once; a new order has its number."""
+    desk = desk_at(state, np.int64(row["market"]))
+    state[desk + REQUESTS] += 1
+    if row["kind"] == _SUBMITTED:
+        state[base + NUMBERS] = row["order"]
+        state[desk + HELD] += 1
+    if state[SIGHT] != 0 or row["arrives"] > row["ts"]:
+        take_off(state, row)
+    set_due(state)
 
 
 @inner
@@ -202,13 +221,9 @@ def _take_depth(state, base, row):
 
 
 @inner
-def _apply_command(state, kind, row):
-    """Fold what a row means for the commands on their way and for the rate limit."""
-    if is_request(kind):
-        state[desk_at(state, np.int64(row["market"])) + REQUESTS] += 1
-        if state[SIGHT] != 0 or row["arrives"] > row["ts"]:
-            take_off(state, row)
-    elif _is_answer(kind, row["reason"]):
+def _apply_answer(state, kind, row):
+    """Fold an answer, if a row is one: its command is on its way no more, and took its tokens."""
+    if _is_answer(kind, row["reason"]):
         state[desk_at(state, np.int64(row["market"])) + ANSWERS] += 1
         if state[FLIGHT_COUNT] > 0:
             land(state, row["market"], row["cause_row"])

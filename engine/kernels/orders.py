@@ -1,7 +1,7 @@
 """OrderManager: own orders, by market and side, in order of priority.
 
-Folds the order rows of the journal (submitted, accepted, rejected, amended, canceled, expired,
-fill) and, of the tape, what moves an order in its queue. Orders live in a fixed number of slots
+Folds what the venue made of orders (accepted, rejected, amended, canceled, expired, fill) and, of
+the tape, what moves an order in its queue. Orders live in a fixed number of slots
 per market, linked in priority: better rank first, then earlier place. Capacities are checked
 before a row is written.
 """
@@ -36,7 +36,6 @@ from .layout import (
     MARKETS,
     NEXT,
     NUMBER,
-    NUMBERS,
     OPEN_ORDERS,
     ORDER_WORDS,
     ORDERS,
@@ -103,10 +102,7 @@ def apply_order(state, base, row):
     """Fold one order row of the journal."""
     kind = row["kind"]
     held = desk_at(state, np.int64(row["market"])) + HELD
-    if kind == _SUBMITTED:
-        state[base + NUMBERS] = row["order"]
-        state[held] += 1
-    elif kind == _REJECTED:
+    if kind == _REJECTED:
         state[held] -= 1
     elif kind == _ACCEPTED:
         _insert_new(state, base, row)

@@ -223,14 +223,14 @@ def _is_contradictory(state, command):
     return command.tif != _IOC or closing < command.qty
 
 
-@entry
-def cancel_refusal(state, command):
-    """Return the reason why the venue would refuse a cancel; Reason.NONE if it would not."""
-    base = base_of(state, command.market)
+@inner
+def cancel_refusal(state, base, slot):
+    """Return the reason why the venue would refuse to cancel the order in a slot, 0 if it is not
+    open; Reason.NONE if it would not."""
     reason = _venue_refusal(state, base)
     if reason != _NONE:
         return reason
-    if find(state, base, command.order) == 0:
+    if slot == 0:
         return _ORDER_NOT_OPEN
     if lacks_tokens(state, state[NOW], CANCEL_TOKENS):
         return _RATE_LIMIT
